@@ -134,8 +134,9 @@ fn add(shared: &Shared, number: Option<String>, name: Option<String>, user: &str
                 )
             }
         };
-    Err(Fault::Refused(format!(
-        "the extension was made but its password could not be shown ({error}); {outcome}"
+    Err(Fault::Refused(tr!(
+        "the extension was created but its password could not be shown ({error}); {outcome}",
+        "la extensión se ha creado pero no se ha podido mostrar su contraseña ({error}); {outcome}"
     )))
 }
 

@@ -99,8 +99,9 @@ fn restore(shared: &Shared, copy: &Path) -> Result<(), Fault> {
         )));
     }
     if wal_of(copy).metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(Fault::Refused(format!(
-            "{0} is not a finished copy: {0}-wal holds changes that it lacks. Take a copy made by centralita backup",
+        return Err(Fault::Refused(tr!(
+            "{0} is not a finished copy: {0}-wal contains further changes. Use a copy made by centralita backup",
+            "{0} no es una copia completa: {0}-wal contiene más cambios. Use una copia hecha con centralita backup",
             copy.display()
         )));
     }
@@ -114,10 +115,15 @@ fn restore(shared: &Shared, copy: &Path) -> Result<(), Fault> {
     fs::rename(&draft, &database).with_context(|| database.display().to_string())?;
     sync_folder(&database)?;
     let kept = aside.as_ref().map_or(String::new(), |aside| {
-        format!("\nThe database that was there is kept as {}.", aside.display())
+        tr!(
+            "\nThe database that was there is kept as {0}.",
+            "\nLa base de datos anterior se conserva como {0}.",
+            aside.display()
+        )
     });
-    let text = format!(
-        "{} is the database now: {} extensions, {} calls.{kept}\nNext: centralita serve --data {}",
+    let text = tr!(
+        "{0} is the database now: {1} extensions, {2} calls.{kept}\nNext: centralita serve --data {3}",
+        "{0} es ahora la base de datos: {1} extensiones, {2} llamadas.{kept}\nSiguiente paso: centralita serve --data {3}",
         copy.display(),
         contents.extensions,
         contents.calls,

@@ -5,14 +5,14 @@
 //! replaces every segment up to its number), so that they do not grow without bound. A bounded part of the waiting records is held in memory;
 //! the rest is read from the segments again after the database has taken that part.
 //!
-//! A full disk is prepared for: the next megabytes of the segment are allocated before they are needed ([`room`]). While the disk is full,
+//! A full disk is prepared for: the next megabytes of the segment are allocated before they are needed ([`preallocation`]). While the disk is full,
 //! records go there; SIP ladders are left out, and no new segment begins. When nearly all of it is used, the switch is told
 //! ([`JournalRoom::Spent`]) and accepts nothing new: the rest is reserved for the ends of calls that are up.
 
 mod feeder;
 mod format;
 mod pending;
-mod room;
+mod preallocation;
 mod segment;
 mod sync;
 mod v1;
@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use feeder::{FeedIntervals, FeedResult, Feeder, RecordSink};
 pub use pending::{Due, Pending};
-use room::{Room, is_full};
+use preallocation::{Preallocation, is_full};
 use segment::Segments;
 use sync::Syncer;
 
@@ -57,7 +57,7 @@ pub struct Journal {
     rotate_at: u64,
     /// Encoded records to be written: the current batch, after what an earlier write could not.
     buffer: Vec<u8>,
-    room: Room,
+    preallocation: Preallocation,
     /// The free space last reported to the switch.
     reported_room: JournalRoom,
     feed: mpsc::UnboundedSender<Written>,
@@ -136,8 +136,8 @@ impl Journal {
             number,
             syncer.clone(),
         );
-        let mut room = Room::default();
-        room.check(&file, 0);
+        let mut preallocation = Preallocation::default();
+        preallocation.check(&file, 0);
         let journal = Journal {
             segments,
             number,
@@ -145,7 +145,7 @@ impl Journal {
             bytes: 0,
             rotate_at,
             buffer: Vec::new(),
-            room,
+            preallocation,
             reported_room: JournalRoom::Ample,
             feed,
             _writer: until,
@@ -162,7 +162,7 @@ impl Journal {
         for record in &records {
             // A call's record is more important than its ladder.
             if self.buffer.len() >= JOURNAL_BUFFER
-                || self.room.is_low() && matches!(record, Record::Ladder { .. })
+                || self.preallocation.is_low() && matches!(record, Record::Ladder { .. })
             {
                 omitted = true;
                 continue;
@@ -177,12 +177,13 @@ impl Journal {
 
     /// The free space, if it has changed since the last call. A full disk is checked again here.
     pub fn room_changed(&mut self) -> Option<JournalRoom> {
-        if self.room.is_due() {
+        if self.preallocation.is_due() {
             self.write();
-            self.room.check(&self.file, self.bytes);
+            self.preallocation.check(&self.file, self.bytes);
         }
         // While earlier records are unwritten, nothing new may be accepted.
-        let room = if self.buffer.is_empty() { self.room.state(self.bytes) } else { JournalRoom::Spent };
+        let room =
+            if self.buffer.is_empty() { self.preallocation.state(self.bytes) } else { JournalRoom::Spent };
         (std::mem::replace(&mut self.reported_room, room) != room).then(|| {
             match room {
                 JournalRoom::Ample => {
@@ -203,7 +204,7 @@ impl Journal {
 
     /// Whether the disk was full when last checked: [`Journal::room_changed`] must be called again soon.
     pub fn is_low(&self) -> bool {
-        self.room.is_low() || !self.buffer.is_empty()
+        self.preallocation.is_low() || !self.buffer.is_empty()
     }
 
     /// Flush everything to the disk (fdatasync).
@@ -214,7 +215,7 @@ impl Journal {
     }
 
     fn write(&mut self) {
-        if self.bytes >= self.rotate_at && !self.room.is_low() {
+        if self.bytes >= self.rotate_at && !self.preallocation.is_low() {
             self.rotate();
         }
         match self.try_write() {
@@ -222,13 +223,13 @@ impl Journal {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the journal can be written again");
                 }
-                self.room.ensure(&self.file, self.bytes);
+                self.preallocation.ensure(&self.file, self.bytes);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the journal cannot be written: a crash now would lose registrations and calls");
                 }
-                self.room.mark_full();
+                self.preallocation.mark_full();
             }
         }
     }
@@ -240,7 +241,7 @@ impl Journal {
         if let Err(error) = (&*self.file).write_all(&self.buffer) {
             // A partial record must not precede the next one. If it cannot be truncated, the reader skips it.
             if self.file.set_len(self.bytes).is_ok() {
-                self.room.truncated(self.bytes);
+                self.preallocation.truncated(self.bytes);
             } else if let Ok(there) = self.file.metadata() {
                 self.bytes = there.len();
             }
@@ -258,7 +259,7 @@ impl Journal {
             Ok(next) => next,
             Err(error) => {
                 if is_full(&error) {
-                    self.room.mark_full();
+                    self.preallocation.mark_full();
                 }
                 tracing::error!(%error, "a new journal segment cannot be created; the current one continues");
                 return;
@@ -271,7 +272,7 @@ impl Journal {
         self.number += 1;
         self.bytes = 0;
         self.file = Arc::new(next);
-        self.room.begin_segment();
+        self.preallocation.begin_segment();
     }
 }
 

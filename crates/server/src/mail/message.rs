@@ -6,6 +6,8 @@ use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use model::voicemail::Delivery;
 use model::{Extension, Language, VoicemailMessage};
 
+use crate::tr;
+
 /// An e-mail about a voicemail message.
 #[derive(Debug)]
 pub struct EmailMessage<'a> {
@@ -25,7 +27,12 @@ pub struct EmailMessage<'a> {
 
 /// Check a sender address (with or without a display name). Returns it, or the error text.
 pub fn sender(text: &str) -> Result<String, String> {
-    let bad = || "write an address, as in centralita@example.com".to_owned();
+    let bad = || {
+        tr!(
+            "write an address, as in centralita@example.com",
+            "escriba una dirección, como centralita@example.com"
+        )
+    };
     if text.chars().any(char::is_control) {
         return Err(bad());
     }

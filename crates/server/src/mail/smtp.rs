@@ -8,6 +8,8 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use model::voicemail::Attempt;
 
+use crate::tr;
+
 /// Timeout of one delivery.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Characters of the server's error message that are kept.
@@ -15,10 +17,15 @@ const MAX_ERROR_CHARS: usize = 300;
 
 /// A relay URL is invalid.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "write smtps://USER:PASSWORD@HOST, smtp://USER:PASSWORD@HOST:587 or, within a network of your own, smtp+plain://HOST:25"
-)]
+#[error("{}", relay_syntax())]
 pub struct RelayError;
+
+fn relay_syntax() -> String {
+    tr!(
+        "write smtps://USER:PASSWORD@HOST, smtp://USER:PASSWORD@HOST:587 or, within a network of your own, smtp+plain://HOST:25",
+        "escriba smtps://USUARIO:CONTRASEÑA@HOST, smtp://USUARIO:CONTRASEÑA@HOST:587 o, en una red propia, smtp+plain://HOST:25"
+    )
+}
 
 /// Transport security of the relay connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,6 +3,8 @@
 //! All streams of a call are on one worker, so a packet never changes its thread and needs no lock. Commands arrive in batches; events leave
 //! through one callback.
 
+mod callbacks;
+mod config;
 mod io_uring;
 mod packet;
 mod packet_io;
@@ -15,44 +17,24 @@ mod worker;
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::base::{Now, Rng};
-use ::media::{MediaCommand, MediaEvent};
+use ::base::Rng;
+use ::media::MediaCommand;
 
-use crate::recording::{Writer, WriterConfig};
+use crate::recording::Writer;
 use crate::supervisor::Supervisor;
 use crate::switch_thread::MediaDispatch;
+pub use callbacks::{OnEvent, ReadClock};
+pub use config::MediaConfig;
 use stats::Counters;
 pub use stats::WorkerStats;
 use worker::{Inbox, Worker, WorkerSetup};
 
 /// Longest pause before a failed worker is restarted: its calls have no audio meanwhile.
 const MAX_RESTART_PAUSE: Duration = Duration::from_secs(1);
-
-/// Configuration of the workers.
-#[derive(Clone, Debug)]
-pub struct MediaConfig {
-    /// The SIP listeners by index, each with the address that its legs' RTP binds on.
-    pub listeners: Vec<(u16, IpAddr)>,
-    /// The RTP port range. Ports are used in pairs: RTP on the even one, RTCP on the odd one above it.
-    pub ports: RangeInclusive<u16>,
-    /// Number of threads; clamped to 1-255.
-    pub workers: usize,
-    /// Use io_uring if the kernel supports it.
-    pub io_uring: bool,
-    /// Where recordings are written; if `None`, every recording fails.
-    pub recordings: Option<WriterConfig>,
-}
-
-/// Reads the clocks.
-pub type ReadClock = Arc<dyn Fn() -> Now + Send + Sync>;
-/// Event callback, called on the workers' threads: it must not block.
-pub type OnEvent = Arc<dyn Fn(MediaEvent) + Send + Sync>;
 
 /// The running workers. Dropping them stops their threads.
 pub struct MediaWorkers {
@@ -75,7 +57,7 @@ impl fmt::Debug for MediaWorkers {
 }
 
 impl MediaWorkers {
-    /// Start the threads. The first ports arrive as [`MediaEvent::Ports`] at once.
+    /// Start the threads. The first ports arrive as [`media::MediaEvent::Ports`] at once.
     #[allow(clippy::needless_pass_by_value)] // moved in, and shared by the threads
     pub fn spawn(
         config: &MediaConfig,

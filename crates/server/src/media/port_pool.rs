@@ -12,7 +12,7 @@ use ::base::{Instant, Rng};
 use ::media::Component;
 use rustix::process::{Resource, getrlimit};
 
-use super::MediaConfig;
+use super::config::MediaConfig;
 use super::socket::MediaSocket;
 
 /// Pairs kept free per address without demand, by all workers together: 500 calls of two legs that start before a worker is scheduled. That is

@@ -16,12 +16,13 @@ use ::media::{
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::callbacks::{OnEvent, ReadClock};
+use super::config::MediaConfig;
 use super::packet::{Arrival, Packet, Token};
 use super::packet_io::PacketIo;
 use super::port_pool::{Pair, PortPool};
 use super::socket::{MediaSocket, Sent};
 use super::stats::{Counters, WorkerStats, thread_cpu_time};
-use super::{MediaConfig, OnEvent, ReadClock};
 use crate::fault;
 use crate::recording::RecordingSender;
 

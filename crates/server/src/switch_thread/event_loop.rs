@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::Now;
 use bytes::Bytes;
 use media::{MediaCommand, MediaEvent};
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 use model::journal::{CallEvent, Record};
 use sip::resolve::Question;
 use sip::{Flow, Hop, Transport};
@@ -19,8 +19,10 @@ use tokio::sync::{oneshot, watch};
 use super::busy_poll::{BUSY_POLL, BusyPoller};
 use super::connections::ConnectionTable;
 use super::crash::{self, Handling, PoisonMessages};
+use super::handle::SwitchMsg;
+use super::listeners::SipListeners;
+use super::media_dispatch::MediaDispatch;
 use super::published::{HEARTBEAT, Published, Snapshot};
-use super::{MediaDispatch, Sockets, SwitchMsg, WAKER};
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
@@ -33,6 +35,8 @@ use crate::net::tcp::{ConnEvent, Connections, Inbox};
 use crate::net::udp::Batches;
 use crate::supervisor::{Supervisor, catch};
 
+/// Token of the waker; UDP listeners have their position as token.
+pub(super) const WAKER: Token = Token(usize::MAX);
 /// Maximum sleep while the disk is full, so that its space is checked again.
 const DISK_FULL_POLL: Duration = Duration::from_secs(1);
 
@@ -46,7 +50,7 @@ pub(super) struct EventLoop {
     pub(super) listening: watch::Sender<bool>,
     pub(super) listen: Vec<Listen>,
     pub(super) public: Option<IpAddr>,
-    pub(super) sockets: Sockets,
+    pub(super) listeners: SipListeners,
     pub(super) clock: Clock,
     pub(super) core: Core,
     pub(super) journal: Journal,
@@ -114,8 +118,8 @@ pub(super) struct Scratch {
 
 impl EventLoop {
     /// Run until [`SwitchMsg::Quit`]. The inputs `begin` are handled before the first message. An unrecoverable error ends the process.
-    pub(super) fn run(&mut self, begin: [Input; 2], sockets: Sockets) {
-        self.exit_on_panic(|this| this.begin(begin, sockets));
+    pub(super) fn run(&mut self, begin: [Input; 2], listeners: SipListeners) {
+        self.exit_on_panic(|this| this.begin(begin, listeners));
         let mut events = Events::with_capacity(128);
         while !self.scratch.quit {
             self.exit_on_panic(EventLoop::iteration);
@@ -124,7 +128,7 @@ impl EventLoop {
             }
             if self.busy_poller.is_busy() && !self.has_more() {
                 std::thread::sleep(BUSY_POLL);
-                self.sockets.udp.iter_mut().for_each(|listener| listener.ready = true);
+                self.listeners.udp.iter_mut().for_each(|listener| listener.ready = true);
                 if !self.busy_poller.should_poll() {
                     continue;
                 }
@@ -138,19 +142,19 @@ impl EventLoop {
         self.listening.send_replace(false);
     }
 
-    fn begin(&mut self, begin: [Input; 2], sockets: Sockets) {
+    fn begin(&mut self, begin: [Input; 2], listeners: SipListeners) {
         let now = self.clock.now();
         for input in begin {
             self.core.handle(now, input, &mut self.scratch.outputs);
         }
         self.core.handling = Handling::Nothing;
-        self.begin_listening(sockets);
+        self.begin_listening(listeners);
     }
 
     /// Run `work`; a panic in it ends the process. Registrations and calls are in the journal, and a start takes a fraction of a second. Nothing of
     /// the iteration that panicked was sent or written.
-    fn exit_on_panic(&mut self, scratch: impl FnOnce(&mut EventLoop)) {
-        let Err(panic) = catch(|| scratch(self)) else { return };
+    fn exit_on_panic(&mut self, work: impl FnOnce(&mut EventLoop)) {
+        let Err(panic) = catch(|| work(self)) else { return };
         let written = crash::write(&self.crashes, self.clock.now(), &panic.0, &self.core.handling);
         if let Err(error) = &written {
             tracing::error!(%error, "the crash report of the switch cannot be written");
@@ -166,7 +170,7 @@ impl EventLoop {
             Err(error) => return Err(error),
         }
         for event in events.iter().filter(|event| event.token() != WAKER) {
-            if let Some(listener) = self.sockets.udp.get_mut(event.token().0) {
+            if let Some(listener) = self.listeners.udp.get_mut(event.token().0) {
                 listener.ready |= event.is_readable();
                 listener.failed |= event.is_error();
             }
@@ -176,7 +180,7 @@ impl EventLoop {
 
     /// Whether input is left over that does not wait for the kernel.
     fn has_more(&self) -> bool {
-        let unread = self.sockets.udp.iter().any(|listener| listener.ready || listener.failed);
+        let unread = self.listeners.udp.iter().any(|listener| listener.ready || listener.failed);
         unread || self.scratch.has_leftover || !self.scratch.deferred.is_empty()
     }
 
@@ -241,7 +245,7 @@ impl EventLoop {
     fn receive(&mut self) {
         let scratch = &mut self.scratch;
         scratch.has_leftover = false;
-        for listener in &mut self.sockets.udp {
+        for listener in &mut self.listeners.udp {
             if listener.ready {
                 listener.receive(&mut scratch.batches, &mut scratch.packets);
             }
@@ -360,7 +364,7 @@ impl EventLoop {
         }
         for batch in scratch.datagrams.chunk_by(|(a, _), (b, _)| a.listener == b.listener) {
             let listener = batch.first().and_then(|(hop, _)| {
-                self.sockets.udp.iter_mut().find(|listener| listener.index() == hop.listener)
+                self.listeners.udp.iter_mut().find(|listener| listener.index() == hop.listener)
             });
             let unsent = match listener {
                 Some(listener) => listener.send(&mut scratch.batches, batch),

@@ -1,11 +1,13 @@
-//! The thread that owns the switch and its SIP sockets: no lock, no task per message, no await between a datagram and its response.
+//! The thread that owns the switch and its SIP listeners: no lock, no task per message, no await between a datagram and its response.
 
 mod busy_poll;
 mod connections;
 mod crash;
 mod event_loop;
 mod handle;
+mod listeners;
 mod listening;
+mod media_dispatch;
 mod published;
 
 use std::io;
@@ -15,42 +17,28 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use base::Rng;
-use media::MediaCommand;
-use mio::{Poll, Token};
+use mio::Poll;
 use model::Directory;
-use sip::Transport;
 use switch::Input;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
-use crate::holder::{self, Protocol};
 use crate::journal::Journal;
 use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
+use crate::net::LoopWaker;
 use crate::net::tcp::{ConnEvent, Connections, Inbox};
-use crate::net::udp::UdpListener;
-use crate::net::{LoopWaker, tcp};
 use crate::supervisor::Supervisor;
-use crate::tr;
 
 use connections::ConnectionTable;
-use event_loop::EventLoop;
+use event_loop::{EventLoop, WAKER};
 pub use handle::{SwitchHandle, SwitchMsg};
+use listeners::SipListeners;
+pub use listeners::StartError;
+pub use media_dispatch::MediaDispatch;
 pub use published::Published;
 use published::Snapshot;
-
-/// Token of the waker; UDP listeners have their position as token.
-const WAKER: Token = Token(usize::MAX);
-
-/// Delivers media commands to the media workers.
-pub trait MediaDispatch: Send {
-    /// Send the commands of one loop iteration to a worker.
-    fn send(&self, worker: u8, commands: Vec<MediaCommand>);
-
-    /// The switch has handled the loss of this worker: commands sent from now on are meant for its restarted instance.
-    fn reopen(&self, worker: u8);
-}
 
 /// The receiving ends of a switch thread that is not started yet, so that its handle can be given to others before.
 #[derive(Debug)]
@@ -113,28 +101,6 @@ pub struct Setup {
     pub crashes: PathBuf,
 }
 
-/// The switch thread could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener could not be opened.
-    #[error("{}", cannot_open(listen, source))]
-    Bind {
-        /// The listener.
-        listen: Listen,
-        /// The error of the system.
-        source: io::Error,
-    },
-    /// The operating system refused a thread.
-    #[error("the switch thread cannot be started: {0}")]
-    Thread(io::Error),
-}
-
-fn cannot_open(listen: &Listen, source: &io::Error) -> String {
-    let protocol = if listen.transport == Transport::Udp { Protocol::Udp } else { Protocol::Tcp };
-    let why = holder::why_not(protocol, listen.address, source);
-    tr!("sip.listen: {listen} cannot be opened: {why}", "sip.listen: no se puede abrir {listen}: {why}")
-}
-
 /// A running switch thread.
 #[derive(Debug)]
 pub struct SwitchThread {
@@ -146,8 +112,8 @@ pub struct SwitchThread {
 impl SwitchThread {
     /// Open the listeners and start the thread.
     pub fn start(channels: SwitchChannels, setup: Setup) -> Result<SwitchThread, StartError> {
-        let sockets = Sockets::open(&setup.listen, setup.public)?;
-        let addresses = sockets.addresses();
+        let listeners = SipListeners::open(&setup.listen, setup.public)?;
+        let addresses = listeners.addresses();
         let listen: Vec<Listen> = setup
             .listen
             .iter()
@@ -180,7 +146,7 @@ impl SwitchThread {
             listening: channels.listening,
             listen,
             public: setup.public,
-            sockets: Sockets::default(),
+            listeners: SipListeners::default(),
             clock: setup.clock,
             core: event_loop::Core { switch, handling: crash::Handling::default() },
             journal: setup.journal,
@@ -205,7 +171,7 @@ impl SwitchThread {
         ];
         let watch = setup.supervisor.watch("exchange");
         let thread_main = move || {
-            run.run(begin, sockets);
+            run.run(begin, listeners);
             watch.ended();
         };
         let thread = std::thread::Builder::new()
@@ -230,54 +196,4 @@ fn source_address() -> Option<IpAddr> {
     socket.connect("192.0.2.1:5060").ok()?; // TEST-NET-1 (RFC 5737): any address that is not ours
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified()).then_some(ip)
-}
-
-/// The open SIP listeners.
-#[derive(Debug, Default)]
-struct Sockets {
-    udp: Vec<UdpListener>,
-    tcp: Vec<(u16, std::net::TcpListener)>,
-    accepting: Vec<tokio::task::AbortHandle>,
-}
-
-impl Sockets {
-    /// Open all listeners of `listen`, or none.
-    fn open(listen: &[Listen], public: Option<IpAddr>) -> Result<Sockets, StartError> {
-        let mut sockets = Sockets::default();
-        for (index, listen) in (0..).zip(listen) {
-            let failed = |source| StartError::Bind { listen: *listen, source };
-            match listen.transport {
-                Transport::Udp => {
-                    sockets.udp.push(UdpListener::bind(index, listen.address, public).map_err(failed)?);
-                }
-                Transport::Tcp => {
-                    sockets.tcp.push((index, tcp::bind(listen.address).map_err(failed)?));
-                }
-                Transport::Tls | Transport::Ws | Transport::Wss => {
-                    return Err(failed(io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        "not supported in this version",
-                    )));
-                }
-            }
-        }
-        Ok(sockets)
-    }
-
-    /// The bound addresses, in the order of the listeners' numbers.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let udp = self.udp.iter().map(|listener| (listener.index(), listener.address()));
-        let tcp = self.tcp.iter().filter_map(|(index, listener)| Some((*index, listener.local_addr().ok()?)));
-        let mut all: Vec<(u16, SocketAddr)> = udp.chain(tcp).collect();
-        all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, address)| address).collect()
-    }
-}
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        for task in &self.accepting {
-            task.abort();
-        }
-    }
 }

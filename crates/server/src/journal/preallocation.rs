@@ -15,7 +15,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// The preallocated space of the current segment.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct Preallocation {
     /// Offset up to which blocks are allocated.
     allocated: u64,
     /// Since when the disk is full.
@@ -27,7 +27,7 @@ pub(super) struct Room {
     estimated: bool,
 }
 
-impl Room {
+impl Preallocation {
     /// A new segment: nothing of it is allocated.
     pub(super) fn begin_segment(&mut self) {
         self.allocated = 0;
