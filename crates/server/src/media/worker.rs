@@ -357,8 +357,8 @@ impl Worker {
     }
 
     /// How long packets are still gathered. Commands wait as long.
-    fn gather_time(&self, now: Now) -> Duration {
-        GATHER.saturating_sub((self.clock)().instant.since(now.instant))
+    fn gather_time(&self, woken: Now) -> Duration {
+        GATHER.saturating_sub((self.clock)().instant.since(woken.instant))
     }
 
     /// Time until the next timer.
