@@ -187,7 +187,7 @@ impl Journal {
         (std::mem::replace(&mut self.reported_room, room) != room).then(|| {
             match room {
                 JournalRoom::Ample => {
-                    tracing::info!("the disk has free space again: the journal is written normally")
+                    tracing::info!("the disk has free space again: the journal is written normally");
                 }
                 JournalRoom::Low => {
                     tracing::error!("the disk is full: the journal uses its preallocated space");

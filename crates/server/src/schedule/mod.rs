@@ -102,7 +102,7 @@ pub async fn run_from(
                 match InitialState::read(&context.store, &Pending::default(), &identity).await {
                     Ok(initial) => break initial,
                     Err(error) => {
-                        tracing::warn!(%error, "recurring calls are paused: the database cannot be read")
+                        tracing::warn!(%error, "recurring calls are paused: the database cannot be read");
                     }
                 }
                 tokio::time::sleep(RETRY).await;

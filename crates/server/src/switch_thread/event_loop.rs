@@ -446,7 +446,7 @@ impl EventLoop {
                             self.open_connections.mark_authenticated(Flow { epoch, number });
                         }
                         Record::LegUp { leg, .. } if leg.transport != 0 => {
-                            self.open_connections.mark_peer_authenticated(leg.remote)
+                            self.open_connections.mark_peer_authenticated(leg.remote);
                         }
                         Record::Noted(CallEvent::SpendAlert { user, percent, limit_minutes, .. }) => {
                             tracing::warn!(%user, percent, limit_minutes, "outbound calls: the daily minutes of a user are running out");

@@ -53,7 +53,7 @@ impl EventLoop {
                     listeners.accepting.push(task.abort_handle());
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the listener cannot be registered with the event loop")
+                    tracing::error!(%error, "the listener cannot be registered with the event loop");
                 }
             }
         }
