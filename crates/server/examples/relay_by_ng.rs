@@ -1,5 +1,5 @@
-//! A bare media relay without SIP that understands the few words of rtpengine's control protocol a load generator needs (`offer`, `answer`,
-//! `delete`): the same generator then measures this project's workers and rtpengine.
+//! A media relay without SIP that implements the part of rtpengine's control protocol a load generator needs (`offer`, `answer`, `delete`): the
+//! same generator then measures this project's workers and rtpengine.
 //!
 //! `relay_by_ng [CONTROL_ADDRESS] [FIRST_PORT] [LAST_PORT] [WORKERS]`, by default `127.0.0.1:2223 10000 29999 1`.
 use std::collections::HashMap;
@@ -21,10 +21,10 @@ struct Call {
     caller: (StreamId, u16),
     callee: (StreamId, u16),
     offered: SessionDescription,
-    onwards: Offer,
+    offer: Offer,
 }
 
-/// The word after `key` in a bencoded dictionary whose values are strings.
+/// The value of `key` in a bencoded dictionary whose values are strings.
 fn value<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     let key = format!("{}:{key}", key.len());
     let rest = message.split_once(&key)?.1;
@@ -36,7 +36,7 @@ fn local(port: u16) -> LocalMedia {
     LocalMedia { address: ADDRESS, port, session: 1, version: 1, direction: Direction::SendRecv }
 }
 
-/// Free ports of all workers, as they arrive.
+/// Free ports of all workers, as they are reported.
 struct Ports {
     events: mpsc::Receiver<(u8, Vec<u16>)>,
     free: Vec<Vec<u16>>,
@@ -73,16 +73,16 @@ impl Relay {
             Some((stream, port))
         };
         let (caller, callee) = (open()?, open()?);
-        let onwards = sdp::offer(&local(callee.1), Some(&offered));
-        let reply = String::from_utf8_lossy(&onwards.bytes).into_owned();
-        self.calls.insert(id.to_owned(), Call { worker, caller, callee, offered, onwards });
+        let offer = sdp::offer(&local(callee.1), Some(&offered));
+        let reply = String::from_utf8_lossy(&offer.bytes).into_owned();
+        self.calls.insert(id.to_owned(), Call { worker, caller, callee, offered, offer });
         Some(reply)
     }
 
     fn answer(&mut self, id: &str, sdp: &str) -> Option<String> {
         let call = self.calls.get(id)?;
         let answered = SessionDescription::parse(sdp.as_bytes()).ok()?;
-        let callee = sdp::apply_answer(&call.onwards.description, &answered).ok()?;
+        let callee = sdp::apply_answer(&call.offer.description, &answered).ok()?;
         let (reply, caller) = sdp::answer(&call.offered, &local(call.caller.1), Some(&callee)).ok()?;
         let ends = [(call.caller.0, call.callee.0, caller), (call.callee.0, call.caller.0, callee)];
         let commands = ends.into_iter().flat_map(|(stream, other, negotiated)| {
@@ -114,7 +114,7 @@ fn main() -> std::io::Result<()> {
         listeners: vec![(0, ADDRESS)],
         ports: number(1, "10000")..=number(2, "29999"),
         workers,
-        ring: true,
+        io_uring: true,
         recordings: None,
     };
 
@@ -123,12 +123,12 @@ fn main() -> std::io::Result<()> {
         instant: Instant::from_micros(start.elapsed().as_micros() as u64),
         wall: Timestamp::from_micros(start.elapsed().as_micros() as i64),
     });
-    let (told, events) = mpsc::channel();
-    let told = Mutex::new(told);
+    let (sender, events) = mpsc::channel();
+    let sender = Mutex::new(sender);
     let on_event = Arc::new(move |event| match event {
         MediaEvent::Ports { worker, ports, .. } => {
-            let told = told.lock().expect("no panic holds it");
-            let _ = told.send((worker, ports)); // only fails when the program ends
+            let sender = sender.lock().expect("no panic holds it");
+            let _ = sender.send((worker, ports)); // fails only at the end of the program
         }
         MediaEvent::Closed { stream, report } if report.lost + report.refused > 0 => {
             eprintln!("{stream:?}: {report:?}");

@@ -1,27 +1,27 @@
-//! The one place that reads the clocks.
+//! The only module that reads the system clocks.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::{Instant, Now, Timestamp};
 
-/// The clocks of this process. Copies agree.
+/// The monotonic and the wall clock of this process. Copies share one origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: std::time::Instant,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// A clock whose monotonic time starts at zero now.
     pub fn start() -> Clock {
         Clock { start: std::time::Instant::now() }
     }
 
-    /// What the clocks show.
+    /// The current monotonic and wall-clock time.
     pub fn now(&self) -> Now {
         Now { instant: Instant::from_micros(self.start.elapsed().as_micros() as u64), wall: wall() }
     }
 
-    /// How long it is until `instant`; zero where it has passed.
+    /// The time left until `instant`; zero if it has passed.
     pub fn until(&self, instant: Instant) -> Duration {
         instant.since(self.now().instant)
     }
@@ -32,48 +32,48 @@ fn wall() -> Timestamp {
     Timestamp::from_micros(since.as_micros() as i64)
 }
 
-/// Whether the clock on the wall can be trusted with deleting what is old.
+/// Guards deletion by age against jumps of the wall clock.
 ///
-/// A clock that steps ahead makes everything old at once. So what is deleted by its age waits until the clock has gone evenly, and not far
-/// ahead of what was written last, for a day: whoever sets it right within that day has lost nothing.
+/// A clock that steps ahead makes every row look expired. So nothing is deleted by age until the clock has run evenly, and not far ahead of the
+/// newest row, for a day: an operator who corrects it within that day loses nothing.
 #[derive(Debug)]
 pub struct SteadyClock {
     last: Now,
-    doubted: Option<Instant>,
-    begun: bool,
+    suspended_since: Option<Instant>,
+    checked_newest: bool,
 }
 
-/// Steps that leap seconds, suspended machines and time servers make are smaller.
-const STEP: Duration = Duration::from_hours(24);
-/// For so long nothing is deleted after a larger one.
-const DOUBT: Duration = Duration::from_hours(24);
+/// A jump of at least this much suspends deletion. Leap seconds, suspended machines and NTP make smaller ones.
+const MAX_JUMP: Duration = Duration::from_hours(24);
+/// Deletion is suspended for this long after such a jump.
+const SUSPENSION: Duration = Duration::from_hours(24);
 
 impl SteadyClock {
-    /// Begin to watch.
+    /// Start watching the clock at `now`.
     pub fn begin(now: Now) -> SteadyClock {
-        SteadyClock { last: now, doubted: None, begun: false }
+        SteadyClock { last: now, suspended_since: None, checked_newest: false }
     }
 
-    /// Whether what is old by `now` may be deleted; `newest` is when the last thing was written, where anything was.
+    /// Whether rows that have expired at `now` may be deleted. `newest` is the time of the newest row, if there is one.
     pub fn is_settled(&mut self, now: Now, newest: Option<Timestamp>) -> bool {
-        let passed = now.instant.since(self.last.instant).as_micros() as i64;
-        let moved = now.wall.as_micros() - self.last.wall.as_micros();
-        let mut stepped = moved - passed > STEP.as_micros() as i64;
-        if !std::mem::replace(&mut self.begun, true) {
+        let elapsed = now.instant.since(self.last.instant).as_micros() as i64;
+        let wall_elapsed = now.wall.as_micros() - self.last.wall.as_micros();
+        let mut jumped = wall_elapsed - elapsed > MAX_JUMP.as_micros() as i64;
+        if !std::mem::replace(&mut self.checked_newest, true) {
             let ahead = newest.map_or(0, |newest| now.wall.as_micros() - newest.as_micros());
-            stepped |= ahead > STEP.as_micros() as i64;
+            jumped |= ahead > MAX_JUMP.as_micros() as i64;
         }
         self.last = now;
-        if stepped {
+        if jumped {
             tracing::warn!(
-                "the clock is more than a day ahead of what was written last: nothing is deleted for its age during the next 24 hours"
+                "the system clock jumped more than a day ahead: nothing is deleted by age during the next 24 hours"
             );
-            self.doubted = Some(now.instant);
+            self.suspended_since = Some(now.instant);
         }
-        if self.doubted.is_some_and(|since| now.instant.since(since) >= DOUBT) {
-            self.doubted = None;
+        if self.suspended_since.is_some_and(|since| now.instant.since(since) >= SUSPENSION) {
+            self.suspended_since = None;
         }
-        self.doubted.is_none()
+        self.suspended_since.is_none()
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_far_ahead_of_what_was_written_last_waits_too() {
+    fn a_start_far_ahead_of_the_newest_row_waits_too() {
         let mut clock = SteadyClock::begin(at(0, 10_000));
         let newest = Some(Timestamp::from_micros(1_000 * 3_600_000_000));
         assert!(!clock.is_settled(at(0, 10_000), newest));

@@ -1,5 +1,5 @@
-//! The control socket: `control.sock` in the data folder tells its owner what runs there, also when the API has no key that the asker
-//! knows, or answers nobody. Whoever connects gets one JSON document; nothing is read from him.
+//! The control socket, `control.sock` in the data directory: reports the state of the running server to its owner, even when the API is unreachable
+//! or the client has no valid key. Each connection gets one JSON document; nothing is read from the client.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,34 +21,34 @@ use tokio::time::timeout;
 use crate::switch_thread::SwitchHandle;
 
 const NAME: &str = "control.sock";
-/// How long the parts of the server are waited for before they are said not to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long an asker waits: a little more than the server for its parts.
-const ANSWER: Duration = Duration::from_secs(6);
-/// Bytes of an answer that an asker is willing to hold: a thousand bans are a tenth of it.
-const ANSWER_BYTES: u64 = 4 * 1024 * 1024;
+/// Timeout for the switch and for the database, each; after it they are reported as not answering.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Read timeout of the client: longer than the server's own two timeouts together.
+const READ_TIMEOUT: Duration = Duration::from_secs(6);
+/// Bytes that the client reads at most: a thousand bans take a tenth of it.
+const MAX_REPORT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What does not change while the server runs.
+/// The part of the report that is fixed while the server runs.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Facts {
-    /// Its process.
+    /// Process id.
     pub pid: u32,
-    /// Its version.
+    /// Version of the binary.
     pub version: String,
-    /// The SIP listeners, `udp://127.0.0.1:5060`.
+    /// The SIP listeners, as `udp://127.0.0.1:5060`.
     pub sip: Vec<String>,
-    /// The HTTP listeners.
+    /// Addresses of the HTTP listeners.
     pub http: Vec<String>,
-    /// Whether `serve --lan` opened them to others.
+    /// Whether `serve --lan` opened the listeners to the network.
     pub lan: bool,
-    /// The host that phones are told.
+    /// The host name or address that is advertised to phones.
     pub public_host: String,
-    /// Its configuration file.
+    /// The configuration file, if there is one.
     pub config_file: Option<PathBuf>,
-    /// What is in force, by key, with secrets hidden.
+    /// The settings in force, by key, with secrets hidden.
     pub settings: BTreeMap<String, String>,
-    /// The time zone data: which, and its version.
+    /// The time zone data: source and version.
     pub time_zones: String,
 }
 
@@ -56,57 +56,57 @@ pub struct Facts {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TrunkState {
-    /// What people call it.
+    /// Its name in the configuration.
     pub name: String,
     /// `up`, `down`, `unknown`, `disabled`.
     pub state: String,
 }
 
-/// A source that is ignored.
+/// A banned source.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BanState {
-    /// Its address.
+    /// Source address.
     pub address: String,
     /// The user name that was tried.
     pub username: Option<String>,
-    /// When it ends.
+    /// End of the ban (RFC 3339).
     pub until: String,
 }
 
-/// What the exchange says of itself.
+/// State of the switch.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Exchange {
+pub struct SwitchState {
     /// `running`, `draining`, ….
     pub state: String,
     /// Calls that are up.
     pub active_calls: usize,
-    /// Phones.
+    /// Registered contacts.
     pub registrations: usize,
-    /// The ways outside.
+    /// The trunks.
     pub trunks: Vec<TrunkState>,
-    /// Whose messages are dropped.
+    /// The bans in force.
     pub bans: Vec<BanState>,
 }
 
-/// The document.
+/// The whole JSON document.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Report {
-    /// What does not change.
+    /// The fixed part.
     #[serde(flatten)]
     pub facts: Facts,
-    /// `None` where it does not answer.
-    pub exchange: Option<Exchange>,
-    /// What is wrong with the database; `None` where it answers.
+    /// `None` if the switch does not answer.
+    pub exchange: Option<SwitchState>,
+    /// The database error; `None` if the database answers.
     pub database_fault: Option<String>,
 }
 
-/// Open the socket in a data folder that is ours.
+/// Open the socket in a data directory that this process has locked.
 pub fn open(data: &Path) -> io::Result<UnixListener> {
     let folder = File::open(data)?;
-    let path = short(&folder);
+    let path = socket_path(&folder);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -116,36 +116,36 @@ pub fn open(data: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The socket by way of the open folder: its own path may be longer than the 108 bytes of `sun_path`.
-fn short(folder: &File) -> PathBuf {
+/// The socket's path via the open directory: the real path may be longer than the 108 bytes of `sun_path`.
+fn socket_path(folder: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{NAME}", folder.as_raw_fd()))
 }
 
-/// Answer whoever connects, one after the other.
-pub async fn answer(listener: Arc<UnixListener>, facts: Facts, switch_handle: SwitchHandle, store: Store) {
+/// Serve clients, one at a time.
+pub async fn serve(listener: Arc<UnixListener>, facts: Facts, switch_handle: SwitchHandle, store: Store) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let report = report(&facts, &switch_handle, &store).await;
-                timeout(PATIENCE, tell(stream, &report)).await.ok();
+                timeout(TIMEOUT, write_report(stream, &report)).await.ok();
             }
             Err(error) => {
-                tracing::warn!(%error, "nobody is accepted at the control socket");
-                tokio::time::sleep(PATIENCE).await;
+                tracing::warn!(%error, "the control socket cannot accept a connection");
+                tokio::time::sleep(TIMEOUT).await;
             }
         }
     }
 }
 
-async fn tell(mut stream: UnixStream, report: &Report) -> io::Result<()> {
+async fn write_report(mut stream: UnixStream, report: &Report) -> io::Result<()> {
     stream.write_all(&serde_json::to_vec(report)?).await?;
     stream.shutdown().await
 }
 
 async fn report(facts: &Facts, switch_handle: &SwitchHandle, store: &Store) -> Report {
     let (exchange, database) = tokio::join!(
-        async { timeout(PATIENCE, exchange(switch_handle)).await.ok().flatten() },
-        timeout(PATIENCE, store.outbox_seq())
+        async { timeout(TIMEOUT, switch_state(switch_handle)).await.ok().flatten() },
+        timeout(TIMEOUT, store.outbox_seq())
     );
     let database_fault = match database {
         Ok(Ok(_)) => None,
@@ -155,11 +155,11 @@ async fn report(facts: &Facts, switch_handle: &SwitchHandle, store: &Store) -> R
     Report { facts: facts.clone(), exchange, database_fault }
 }
 
-async fn exchange(switch_handle: &SwitchHandle) -> Option<Exchange> {
+async fn switch_state(switch_handle: &SwitchHandle) -> Option<SwitchState> {
     let Reply::Status(status) = switch_handle.ask(Command::Status).await? else { return None };
     let Reply::Trunks(trunks) = switch_handle.ask(Command::Trunks).await? else { return None };
     let Reply::Bans(bans) = switch_handle.ask(Command::Bans).await? else { return None };
-    Some(Exchange {
+    Some(SwitchState {
         state: status.state.as_str().into(),
         active_calls: status.active_calls,
         registrations: status.registrations,
@@ -178,12 +178,12 @@ async fn exchange(switch_handle: &SwitchHandle) -> Option<Exchange> {
     })
 }
 
-/// Ask the server that runs on a data folder.
+/// Request the report of the server that runs on a data directory.
 pub fn ask(data: &Path) -> io::Result<Report> {
     let folder = File::open(data)?;
-    let stream = Stream::connect(short(&folder))?;
-    stream.set_read_timeout(Some(ANSWER))?;
+    let stream = Stream::connect(socket_path(&folder))?;
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
     let mut text = Vec::new();
-    stream.take(ANSWER_BYTES).read_to_end(&mut text)?;
+    stream.take(MAX_REPORT_BYTES).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)
 }

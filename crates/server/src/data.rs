@@ -1,4 +1,4 @@
-//! The data directory: one server at a time, and which of its starts this is.
+//! The data directory: the lock that admits one server at a time, the epoch (number of this start), and the files with secrets.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,45 +13,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::tr;
 
-/// What a running server tells the command line.
+/// Content of the lock file: what a running server reports to the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Running {
-    /// Its process.
+    /// Process id.
     pub pid: u32,
-    /// Where its API is; none before it listens.
+    /// Address of its API; `None` before it listens.
     pub http: Option<SocketAddr>,
 }
 
-/// A data directory, made where it was missing. Only its owner may look into it.
+/// A data directory. Only its owner may read it (mode 0700).
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
 
 impl DataDir {
-    /// Make it where it is missing.
+    /// Create the directory if it is missing.
     pub fn make(path: &Path) -> Result<DataDir> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
             let shown = path.display();
-            tr!("the data directory {shown} cannot be made", "no se puede crear la carpeta de datos {shown}")
+            tr!(
+                "the data directory {shown} cannot be created",
+                "no se puede crear el directorio de datos {shown}"
+            )
         })?;
         Ok(DataDir(path.to_path_buf()))
     }
 
-    /// One that may not exist.
+    /// A data directory that may not exist; nothing is created.
     pub fn named(path: &Path) -> DataDir {
         DataDir(path.to_path_buf())
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The first administrator's key.
+    /// Path of the file with the first administrator's key.
     pub fn admin_key(&self) -> PathBuf {
         self.0.join("admin.key")
     }
 
-    /// The log.
+    /// Path of the log file.
     pub fn log(&self) -> PathBuf {
         self.0.join("logs").join("centralita.log")
     }
@@ -60,7 +63,7 @@ impl DataDir {
         self.0.join("centralita.lock")
     }
 
-    /// Take the directory for this process.
+    /// Lock the directory for this process. Fails if another process has locked it.
     pub fn lock(&self) -> Result<Lock> {
         let path = self.lock_file();
         let file =
@@ -69,19 +72,19 @@ impl DataDir {
         match file.try_lock() {
             Ok(()) => {
                 let mut lock = Lock { file };
-                lock.tell(None)?;
+                lock.publish(None)?;
                 Ok(lock)
             }
             Err(fs::TryLockError::WouldBlock) => {
                 let shown = self.0.display();
-                bail!(match tell(file) {
+                bail!(match read_running(file) {
                     Some(Running { pid, .. }) => tr!(
-                        "{shown} is in use by process {pid}: one server at a time, or name another directory with --data",
-                        "{shown} la usa el proceso {pid}: un servidor a la vez, o nombre otra carpeta con --data"
+                        "{shown} is in use by process {pid}: only one server may use it; name another directory with --data",
+                        "{shown} está en uso por el proceso {pid}: solo puede usarlo un servidor; indique otro directorio con --data"
                     ),
                     None => tr!(
-                        "{shown} is in use by another process: one server at a time, or name another directory with --data",
-                        "{shown} la usa otro proceso: un servidor a la vez, o nombre otra carpeta con --data"
+                        "{shown} is in use by another process: only one server may use it; name another directory with --data",
+                        "{shown} está en uso por otro proceso: solo puede usarlo un servidor; indique otro directorio con --data"
                     ),
                 })
             }
@@ -89,14 +92,14 @@ impl DataDir {
         }
     }
 
-    /// The server that runs on this directory, where there is one. A folder that may not be read is a fault: nobody knows what runs there.
+    /// The server that runs on this directory, if any. A lock file that cannot be read is an error: whether a server runs is then unknown.
     pub fn running(&self) -> io::Result<Option<Running>> {
         let path = self.lock_file();
         let unreadable = |error: io::Error| {
             let (path, kind) = (path.display(), error.kind());
             let why = tr!(
-                "{path} cannot be read, so nobody can say whether a server runs there: {error}",
-                "{path} no se puede leer, así que no se sabe si hay un servidor en marcha: {error}"
+                "{path} cannot be read, so it is unknown whether a server runs there: {error}",
+                "no se puede leer {path}, por lo que no se sabe si hay un servidor en marcha: {error}"
             );
             io::Error::new(kind, why)
         };
@@ -106,19 +109,20 @@ impl DataDir {
             Err(error) => return Err(unreadable(error)),
         };
         match file.try_lock_shared() {
-            Err(fs::TryLockError::WouldBlock) => Ok(Some(tell(file).unwrap_or_default())),
+            Err(fs::TryLockError::WouldBlock) => Ok(Some(read_running(file).unwrap_or_default())),
             Ok(()) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(unreadable(error)),
         }
     }
 
-    /// Count this start, on the disk, and answer its number: flows of an earlier start are never taken for ours.
+    /// Increment the start counter on the disk and return it (1 or more). It is the epoch of flows, so flows of an earlier start are never mistaken
+    /// for current ones.
     pub fn begin_epoch(&self) -> Result<u32> {
         let path = self.0.join("epoch");
         let last: u32 = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().ok().with_context(|| {
                 format!(
-                    "{} is damaged: write a number there that is higher than all starts so far",
+                    "{} is damaged: write a number there that is higher than the number of starts so far",
                     path.display()
                 )
             })?,
@@ -130,14 +134,14 @@ impl DataDir {
         Ok(next)
     }
 
-    /// The key that seals what must be readable again (a carrier's password): made at the first start, and never in the database.
+    /// The key that encrypts secrets which must be readable again (a carrier's password). Created at the first start, and never in the database.
     pub fn seal_key(&self, rng: &mut Rng) -> Result<SealKey> {
         let path = self.0.join("seal.key");
         match fs::read_to_string(&path) {
-            // Earlier versions could be stopped between making the file and writing it: nothing was ever sealed with it.
+            // Earlier versions could be stopped between creating the file and writing it; nothing was encrypted with an empty key.
             Ok(text) if text.trim().is_empty() => self.new_seal_key(&path, rng),
             Ok(text) => SealKey::from_hex(&text)
-                .with_context(|| format!("{} is damaged: put the one of your backup there", path.display())),
+                .with_context(|| format!("{} is damaged: restore it from your backup", path.display())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.new_seal_key(&path, rng),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
@@ -149,12 +153,12 @@ impl DataDir {
         Ok(key)
     }
 
-    /// Write a secret that only the owner may read. When this returns it is on the disk; when it fails nothing has changed.
+    /// Write a secret to a file of mode 0600. It is on the disk when this returns; after an error the old content is unchanged.
     pub fn write_secret(&self, path: &Path, secret: &str) -> Result<()> {
         replace(path, &format!("{secret}\n"))
     }
 
-    /// The key that `admin.key` holds; `None` where there is no such file, or an empty one.
+    /// The API key in `admin.key`; `None` if the file is missing or empty.
     pub fn read_admin_key(&self) -> Result<Option<Secret<String>>> {
         let path = self.admin_key();
         let text = match fs::read_to_string(&path) {
@@ -165,12 +169,12 @@ impl DataDir {
         Ok((!text.is_empty()).then(|| Secret::new(text)))
     }
 
-    /// Where the name of the installation stands.
+    /// Path of the file with the installation's name.
     pub fn installation_file(&self) -> PathBuf {
         self.0.join("installation")
     }
 
-    /// The installation that this directory belongs to; `None` where it was used with no database yet.
+    /// Name of the installation that this directory belongs to; `None` before its first use with a database.
     pub fn installation(&self) -> Result<Option<String>> {
         let path = self.installation_file();
         match fs::read_to_string(&path) {
@@ -180,13 +184,13 @@ impl DataDir {
         }
     }
 
-    /// From now on it belongs to this one.
+    /// Write the name of the installation.
     pub fn set_installation(&self, name: &str) -> Result<()> {
         replace(&self.installation_file(), &format!("{name}\n"))
     }
 }
 
-/// Put a file that only its owner may read in the place of what is there: all of it or, after a crash or on a full disk, nothing.
+/// Replace a file (mode 0600) atomically: after a crash or on a full disk it has either the old content or the new one.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let draft = path.with_extension("new");
     let write = || -> io::Result<()> {
@@ -204,31 +208,31 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     done.with_context(|| format!("{} cannot be written", path.display()))
 }
 
-fn tell(mut file: File) -> Option<Running> {
+fn read_running(mut file: File) -> Option<Running> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// Holds the directory until it is dropped, or the process ends in whatever way.
+/// The lock on the directory, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Say where the API is.
-    pub fn tell(&mut self, http: Option<SocketAddr>) -> Result<()> {
+    /// Write the process id and the API's address to the lock file.
+    pub fn publish(&mut self, http: Option<SocketAddr>) -> Result<()> {
         let running = Running { pid: std::process::id(), http };
         let text = format!("{}\n", serde_json::to_string(&running)?);
-        // Over what was there: on a full disk an empty file would not get its block back.
+        // Overwrite in place: on a full disk a truncated file might not get its block back.
         self.file.write_all_at(text.as_bytes(), 0)?;
         self.file.set_len(text.len() as u64)?;
         Ok(())
     }
 }
 
-/// A seed from the kernel.
+/// 32 random bytes from the kernel.
 pub fn seed() -> Result<[u8; 32]> {
     let mut seed = [0; 32];
     File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed)).context("/dev/urandom")?;

@@ -1,6 +1,6 @@
-//! The lines of a day: who registered and who went, which calls ended and how, who guesses passwords, which trunk is down.
+//! Log lines about daily operation: registrations, ended calls, wrong passwords and bans, trunk states.
 //!
-//! They are written by the thread that feeds the database and by a task of their own, never by the thread of the exchange.
+//! They are written by the thread that feeds the database and by a task of their own, never by the switch thread.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,41 +14,41 @@ use switch::{Command, HealthState, Reply, TrunkRegistration, TrunkStatus};
 use crate::masked::number;
 use crate::switch_thread::SwitchHandle;
 
-/// Lines about phones from one batch of records; when a whole office comes back at once, the rest is one line.
-const PHONES_AT_ONCE: usize = 50;
-/// Phones that are remembered as told: the exchange holds no more.
-const PHONES: usize = 500_000;
-/// How often the trunks are looked at.
-const TRUNKS: Duration = Duration::from_secs(5);
+/// Log lines about registrations per batch of records; beyond it (a whole site comes back at once) the rest is summed up in one line.
+const LINES_PER_BATCH: usize = 50;
+/// Contacts that are remembered as logged; the location service holds no more.
+const MAX_LOGGED: usize = 500_000;
+/// Interval at which the trunk states are polled.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells of records as they are written down.
+/// Logs journal records as they are written.
 #[derive(Debug)]
 pub struct DayLog {
-    /// Bindings that are older were told of by an earlier life of the process.
+    /// Bindings created earlier were logged by a previous run of the process.
     since: Timestamp,
-    /// Those whose coming was told.
-    there: HashSet<u64>,
+    /// Hashes of the contacts whose registration was logged.
+    logged: HashSet<u64>,
     lines: usize,
-    untold: usize,
+    suppressed: usize,
 }
 
 impl DayLog {
-    /// A log that begins now.
+    /// A log that starts at `since`.
     pub fn new(since: Timestamp) -> DayLog {
-        DayLog { since, there: HashSet::new(), lines: 0, untold: 0 }
+        DayLog { since, logged: HashSet::new(), lines: 0, suppressed: 0 }
     }
 
-    /// Tell of one record.
-    pub fn tell(&mut self, record: &Record) {
+    /// Log one record.
+    pub fn log(&mut self, record: &Record) {
         match record {
             Record::Bound(binding) => self.bound(binding),
             Record::Unbound { username, contact, .. } => {
-                self.there.remove(&key(username, contact));
-                if self.may_tell() {
-                    tracing::info!(user = %number(username), "phone gone");
+                self.logged.remove(&key(username, contact));
+                if self.may_log() {
+                    tracing::info!(user = %number(username), "phone unregistered");
                 }
             }
-            Record::CallClosed(call) => ended(call),
+            Record::CallClosed(call) => log_call(call),
             Record::Noted(CallEvent::WrongAnswer { source, account, at, banned_seconds }) => {
                 let user = number(account);
                 match banned_seconds {
@@ -69,47 +69,47 @@ impl DayLog {
         }
     }
 
-    /// The batch is told.
-    pub fn rest(&mut self) {
-        if self.untold > 0 {
-            tracing::info!(phones = self.untold, "further phones registered or went");
+    /// End of a batch: log the number of registrations that were left out.
+    pub fn end_batch(&mut self) {
+        if self.suppressed > 0 {
+            tracing::info!(phones = self.suppressed, "further phones registered or unregistered");
         }
-        (self.lines, self.untold) = (0, 0);
+        (self.lines, self.suppressed) = (0, 0);
     }
 
-    /// A refresh is not told: its phone was.
+    /// Logs the first registration of a contact, not its refreshes.
     fn bound(&mut self, binding: &Binding) {
         if binding.created_at < self.since {
             return;
         }
-        if self.there.len() >= PHONES {
-            self.there.clear();
+        if self.logged.len() >= MAX_LOGGED {
+            self.logged.clear();
         }
-        if self.there.insert(key(&binding.username, &binding.contact)) && self.may_tell() {
+        if self.logged.insert(key(&binding.username, &binding.contact)) && self.may_log() {
             let (user, address) = (number(&binding.username), binding.remote);
             tracing::info!(%user, %address, agent = binding.user_agent, "phone registered");
         }
     }
 
-    fn may_tell(&mut self) -> bool {
+    fn may_log(&mut self) -> bool {
         self.lines += 1;
-        let may = self.lines <= PHONES_AT_ONCE;
-        self.untold += usize::from(!may);
+        let may = self.lines <= LINES_PER_BATCH;
+        self.suppressed += usize::from(!may);
         may
     }
 }
 
-/// Collisions cost a line that is not written.
+/// A collision only suppresses a line.
 fn key(username: &str, contact: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (username, contact).hash(&mut hasher);
     hasher.finish()
 }
 
-fn ended(call: &CallRecord) {
+fn log_call(call: &CallRecord) {
     let seconds = call.duration_seconds(call.ended_at.unwrap_or(call.started_at));
-    let heard = call.legs.iter().filter_map(|leg| leg.quality.as_ref()).map(|quality| quality.mos);
-    let mos = heard.filter(|mos| *mos > 0.0).min_by(f32::total_cmp);
+    let scores = call.legs.iter().filter_map(|leg| leg.quality.as_ref()).map(|quality| quality.mos);
+    let mos = scores.filter(|mos| *mos > 0.0).min_by(f32::total_cmp);
     tracing::info!(
         call = %call.id,
         from = %number(&call.from_number),
@@ -121,26 +121,26 @@ fn ended(call: &CallRecord) {
     );
 }
 
-/// Tell when a trunk, or its registration, becomes something else.
+/// Log each change of a trunk's health or registration state.
 pub async fn watch_trunks(switch_handle: SwitchHandle) {
     let mut known: HashMap<String, (HealthState, TrunkRegistration)> = HashMap::new();
-    let mut beat = tokio::time::interval(TRUNKS);
+    let mut interval = tokio::time::interval(POLL_INTERVAL);
     loop {
-        beat.tick().await;
+        interval.tick().await;
         let Some(Reply::Trunks(trunks)) = switch_handle.ask(Command::Trunks).await else { continue };
         known.retain(|id, _| trunks.iter().any(|trunk| trunk.id.as_str() == id));
         for trunk in &trunks {
             let before = known.insert(trunk.id.to_string(), (trunk.life, trunk.registration));
-            changed(trunk, before);
+            log_changes(trunk, before);
         }
     }
 }
 
-fn changed(trunk: &TrunkStatus, before: Option<(HealthState, TrunkRegistration)>) {
+fn log_changes(trunk: &TrunkStatus, before: Option<(HealthState, TrunkRegistration)>) {
     let name = trunk.name.as_str();
-    if before.is_none_or(|(life, _)| life != trunk.life) {
+    if before.is_none_or(|(health, _)| health != trunk.life) {
         match trunk.life {
-            HealthState::Down => tracing::warn!(trunk = name, "trunk down: no host of it answers"),
+            HealthState::Down => tracing::warn!(trunk = name, "trunk down: none of its hosts answers"),
             HealthState::Up => tracing::info!(trunk = name, "trunk up"),
             HealthState::Disabled => tracing::info!(trunk = name, "trunk disabled"),
             HealthState::Unknown => {}
@@ -150,10 +150,10 @@ fn changed(trunk: &TrunkStatus, before: Option<(HealthState, TrunkRegistration)>
         match trunk.registration {
             TrunkRegistration::Registered => tracing::info!(trunk = name, "trunk registered"),
             TrunkRegistration::Failed { status } => {
-                tracing::warn!(trunk = name, status, "trunk not registered; it is tried again");
+                tracing::warn!(trunk = name, status, "trunk registration failed; it will be retried");
             }
             TrunkRegistration::Elsewhere => {
-                tracing::info!(trunk = name, "trunk registered by another node");
+                tracing::info!(trunk = name, "another node registers this trunk");
             }
             TrunkRegistration::Off | TrunkRegistration::Trying | TrunkRegistration::Leaving => {}
         }

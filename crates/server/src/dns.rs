@@ -1,4 +1,4 @@
-//! The DNS: each question of the exchange is put once, and what came of it is told. Retries and caches are the exchange's.
+//! DNS resolver: sends each question of the switch once and returns the result. Retries and caching are done in the switch.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use sip::resolve::{Answer, Question, Record};
 use crate::supervisor::Supervisor;
 use crate::switch_thread::{SwitchHandle, SwitchMsg};
 
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// What is believed of a name without records whose zone does not say for how long.
-const NOTHING_TTL: Duration = Duration::from_secs(30);
+/// Timeout of one question.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Negative TTL of a name whose zone gives none (no SOA).
+const NEGATIVE_TTL: Duration = Duration::from_secs(30);
 
-/// The way to the DNS.
+/// Handle of the resolver.
 #[derive(Clone)]
 pub struct Dns {
     resolver: Option<Arc<TokioResolver>>,
@@ -27,27 +27,27 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Ask these servers; those of the system where there are none. Call it inside a tokio runtime.
+    /// A resolver for these servers, or for those of the system if empty. Must be called inside a tokio runtime.
     pub fn new(servers: &[SocketAddr], switch_handle: SwitchHandle) -> Dns {
         let built = if servers.is_empty() {
             Resolver::builder_tokio()
         } else {
-            Ok(Resolver::builder_with_config(configured(servers), TokioRuntimeProvider::default()))
+            Ok(Resolver::builder_with_config(resolver_config(servers), TokioRuntimeProvider::default()))
         };
         let resolver = built.and_then(|mut builder| {
-            limit(builder.options_mut());
+            set_options(builder.options_mut());
             builder.build()
         });
         match resolver {
             Ok(resolver) => Dns { resolver: Some(Arc::new(resolver)), switch_handle },
             Err(error) => {
-                tracing::warn!(%error, "no DNS: carriers are reached by their addresses only");
+                tracing::warn!(%error, "DNS is not available: trunks are reached by IP address only");
                 Dns { resolver: None, switch_handle }
             }
         }
     }
 
-    /// Put a question; the answer comes in by the door.
+    /// Send a question; the answer arrives as [`SwitchMsg::Resolved`].
     pub(crate) fn ask(
         &self,
         runtime: &tokio::runtime::Handle,
@@ -60,15 +60,15 @@ impl Dns {
         runtime.spawn(async move {
             let answer = match resolver {
                 Some(resolver) => {
-                    let asked = tokio::time::timeout(PATIENCE, put(&resolver, &question));
-                    // The exchange waits for an answer, whatever becomes of the question.
-                    let asked = supervisor.once("dns", asked).await;
-                    asked.and_then(Result::ok).unwrap_or(Answer::Failed)
+                    let queried = tokio::time::timeout(TIMEOUT, query(&resolver, &question));
+                    // The switch waits for an answer, so a panic must produce one too.
+                    let queried = supervisor.run_once("dns", queried).await;
+                    queried.and_then(Result::ok).unwrap_or(Answer::Failed)
                 }
                 None => Answer::Failed,
             };
             tracing::debug!(?question, ?answer, "DNS");
-            switch_handle.put(SwitchMsg::Resolved { token, answer });
+            switch_handle.send(SwitchMsg::Resolved { token, answer });
         });
     }
 }
@@ -79,34 +79,34 @@ impl std::fmt::Debug for Dns {
     }
 }
 
-fn configured(servers: &[SocketAddr]) -> ResolverConfig {
+fn resolver_config(servers: &[SocketAddr]) -> ResolverConfig {
     let server = |address: &SocketAddr| {
-        let mut ways = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        ways.iter_mut().for_each(|way| way.port = address.port());
-        NameServerConfig::new(address.ip(), true, ways)
+        let mut protocols = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        protocols.iter_mut().for_each(|protocol| protocol.port = address.port());
+        NameServerConfig::new(address.ip(), true, protocols)
     };
     ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(server).collect())
 }
 
-/// One attempt and no cache: both are decided elsewhere.
-fn limit(options: &mut ResolverOpts) {
-    (options.attempts, options.cache_size, options.timeout) = (1, 0, PATIENCE);
+/// One attempt and no cache: the switch does both.
+fn set_options(options: &mut ResolverOpts) {
+    (options.attempts, options.cache_size, options.timeout) = (1, 0, TIMEOUT);
 }
 
-async fn put(resolver: &TokioResolver, question: &Question) -> Answer {
+async fn query(resolver: &TokioResolver, question: &Question) -> Answer {
     match question {
-        Question::Naptr(name) => one(resolver, name, RecordType::NAPTR).await,
-        Question::Srv(name) => one(resolver, name, RecordType::SRV).await,
+        Question::Naptr(name) => lookup(resolver, name, RecordType::NAPTR).await,
+        Question::Srv(name) => lookup(resolver, name, RecordType::SRV).await,
         Question::Address(name) => {
             let (v4, v6) =
-                tokio::join!(one(resolver, name, RecordType::A), one(resolver, name, RecordType::AAAA));
-            both(v4, v6)
+                tokio::join!(lookup(resolver, name, RecordType::A), lookup(resolver, name, RecordType::AAAA));
+            merge(v4, v6)
         }
     }
 }
 
-/// Addresses of both families; one that fails does not hide the other.
-fn both(v4: Answer, v6: Answer) -> Answer {
+/// Merge A and AAAA answers; a failure of one family does not hide the other.
+fn merge(v4: Answer, v6: Answer) -> Answer {
     match (v4, v6) {
         (Answer::Found { mut records, ttl }, Answer::Found { records: more, ttl: other }) => {
             records.extend(more);
@@ -118,35 +118,35 @@ fn both(v4: Answer, v6: Answer) -> Answer {
     }
 }
 
-async fn one(resolver: &TokioResolver, name: &str, kind: RecordType) -> Answer {
-    // With the dot at its end a name is looked up as it stands, without the search list.
+async fn lookup(resolver: &TokioResolver, name: &str, kind: RecordType) -> Answer {
+    // The trailing dot makes the name absolute: no search list is applied.
     let Ok(name) = Name::from_ascii(format!("{name}.")) else {
-        return Answer::Nothing { ttl: NOTHING_TTL };
+        return Answer::Nothing { ttl: NEGATIVE_TTL };
     };
     match resolver.lookup(name, kind).await {
         Ok(found) => {
             let rows: Vec<&Row> = found.answers().iter().collect();
-            let records: Vec<Record> = rows.iter().filter_map(|row| read(&row.data)).collect();
+            let records: Vec<Record> = rows.iter().filter_map(|row| parse_record(&row.data)).collect();
             let least = rows.iter().map(|row| row.ttl).min().unwrap_or(0);
             let ttl = Duration::from_secs(u64::from(least));
             if records.is_empty() {
-                Answer::Nothing { ttl: NOTHING_TTL }
+                Answer::Nothing { ttl: NEGATIVE_TTL }
             } else {
                 Answer::Found { records, ttl }
             }
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) => {
-            let ttl = nothing.negative_ttl.map_or(NOTHING_TTL, |ttl| Duration::from_secs(u64::from(ttl)));
+            let ttl = nothing.negative_ttl.map_or(NEGATIVE_TTL, |ttl| Duration::from_secs(u64::from(ttl)));
             Answer::Nothing { ttl }
         }
         Err(error) => {
-            tracing::debug!(%error, "a question to the DNS failed");
+            tracing::debug!(%error, "DNS query failed");
             Answer::Failed
         }
     }
 }
 
-fn read(data: &RData) -> Option<Record> {
+fn parse_record(data: &RData) -> Option<Record> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match data {
         RData::A(ip) => Some(Record::Address(ip.0.into())),

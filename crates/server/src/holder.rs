@@ -1,4 +1,4 @@
-//! Why a port cannot be opened, and which program holds it: `/proc/net` and the open files of every process that may be seen.
+//! Explains why a port cannot be opened and finds the process that holds it, from `/proc/net` and the file descriptors of the visible processes.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::tr;
 
-/// What a port is of.
+/// Transport protocol of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
     /// UDP.
@@ -15,12 +15,12 @@ pub enum Protocol {
     Tcp,
 }
 
-/// A program that holds a port.
+/// A process that has a port open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Holder {
-    /// Its process; `None` where it may not be seen (it is another user's).
+    /// Process id; `None` if the process belongs to another user.
     pub pid: Option<u32>,
-    /// Its name.
+    /// Name of the program.
     pub name: String,
 }
 
@@ -34,7 +34,7 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// Who holds a port; all who do where several share it.
+/// The processes that hold a port; several if they share it.
 pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<Holder> {
     let mut sockets = Vec::new();
     let files = match protocol {
@@ -55,20 +55,20 @@ pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<Holder> {
     found
 }
 
-/// The inode of the socket of a line, where it stands in the way of `wanted`.
+/// The inode of the socket in a line of `/proc/net`, if that socket conflicts with `wanted`.
 fn listening(line: &str, protocol: Protocol, wanted: SocketAddr) -> Option<u64> {
     let mut words = line.split_whitespace();
     let local = socket(words.nth(1)?)?;
     let state = words.nth(1)?;
     let inode: u64 = words.nth(5)?.parse().ok()?;
-    // TCP_LISTEN; an established connection holds no port that somebody else could listen on.
+    // TCP_LISTEN: an established connection does not prevent another socket from listening.
     let open = protocol == Protocol::Udp || state == "0A";
     let wild = local.ip().is_unspecified() || wanted.ip().is_unspecified();
     (open && inode != 0 && local.port() == wanted.port() && (wild || local.ip() == wanted.ip()))
         .then_some(inode)
 }
 
-/// `0100007F:13C4`: each four bytes are one number of this machine's order.
+/// Parses `0100007F:13C4`: each four bytes are one number in the machine's byte order.
 fn socket(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -109,34 +109,34 @@ fn processes(sockets: &[u64]) -> Vec<Holder> {
     found
 }
 
-/// Why a listener cannot be opened, and what to do.
+/// Why a listener cannot be opened, and what the operator can do.
 pub fn why_not(protocol: Protocol, address: SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             let holders = holders(protocol, address);
             if holders.is_empty() {
                 return tr!(
-                    "the port is in use; write another port",
-                    "el puerto está en uso; escriba otro puerto"
+                    "the port is in use; set another port",
+                    "el puerto está en uso; indique otro puerto"
                 );
             }
             let who: Vec<String> = holders.iter().map(ToString::to_string).collect();
             let who = who.join(", ");
             tr!(
-                "the port is held by {who}; end that program, or write another port",
-                "el puerto lo tiene {who}; termine ese programa, o escriba otro puerto"
+                "the port is used by {who}; stop that program, or set another port",
+                "el puerto lo está usando {who}; detenga ese programa o indique otro puerto"
             )
         }
         io::ErrorKind::AddrNotAvailable => {
             let ip = address.ip();
             tr!(
-                "this machine has no address {ip}; write one of its own, or 0.0.0.0 for all",
-                "este equipo no tiene la dirección {ip}; escriba una suya, o 0.0.0.0 para todas"
+                "this machine does not have the address {ip}; set one that it has, or 0.0.0.0 for all",
+                "este equipo no tiene la dirección {ip}; indique una de las suyas, o 0.0.0.0 para usarlas todas"
             )
         }
         io::ErrorKind::PermissionDenied => tr!(
-            "the system does not allow it; ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit)",
-            "el sistema no lo permite; los puertos por debajo de 1024 necesitan CAP_NET_BIND_SERVICE (AmbientCapabilities= en la unidad)"
+            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit)",
+            "permiso denegado; los puertos inferiores a 1024 requieren CAP_NET_BIND_SERVICE (AmbientCapabilities= en la unidad de systemd)"
         ),
         _ => error.to_string(),
     }

@@ -1,14 +1,14 @@
-//! The language of sentences for people: English, or Spanish where the locale says so.
+//! Language of messages for people: English, or Spanish if the locale says so.
 //!
-//! Both texts stand where they are used ([`tr!`]), so the compiler refuses one without the other, and checks the values in both.
-//! Documents for programs (JSON, the log) do not change with the locale.
+//! Both texts are written where they are used ([`tr!`]), so the compiler checks that both exist and that their values fit.
+//! Output for programs (JSON, the log) does not depend on the locale.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::ValueEnum;
 
-/// A language that people are spoken to in.
+/// A language of the user interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Lang {
     /// English
@@ -17,21 +17,21 @@ pub enum Lang {
     Es,
 }
 
-/// What [`choose`] has said; English until then. One process speaks one language, as with `setlocale(3)`.
+/// Set by [`choose`]; English until then. The language is global, as with `setlocale(3)`.
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// Speak this language from now on.
+/// Set the language of the process.
 pub fn choose(lang: Lang) {
     CHOSEN.store(u8::from(lang == Lang::Es), Ordering::Relaxed);
 }
 
-/// The language that is spoken.
+/// The language of the process.
 pub fn current() -> Lang {
     if CHOSEN.load(Ordering::Relaxed) == 0 { Lang::En } else { Lang::Es }
 }
 
 impl Lang {
-    /// What the locale says: the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is not empty decides (POSIX, XBD §8.2).
+    /// Language of the locale: the first non-empty one of `LC_ALL`, `LC_MESSAGES` and `LANG` (POSIX, XBD §8.2).
     pub fn of_locale(variable: impl Fn(&str) -> Option<OsString>) -> Lang {
         let named = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| variable(name));
         let locale = named.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
@@ -43,7 +43,7 @@ impl Lang {
         }
     }
 
-    /// The text of this language.
+    /// The text in this language.
     pub fn pick<T>(self, english: T, spanish: T) -> T {
         match self {
             Lang::En => english,
@@ -52,7 +52,7 @@ impl Lang {
     }
 }
 
-/// A sentence in the language that is spoken: the English text, the Spanish text, and the values of both.
+/// A formatted text in the current language: the English text, the Spanish text, and the values of both.
 #[macro_export]
 macro_rules! tr {
     ($english:literal, $spanish:literal $(, $($values:tt)*)?) => {
@@ -63,7 +63,7 @@ macro_rules! tr {
     };
 }
 
-/// `1 call`, `2 calls`: the number with the word that goes with it.
+/// `1 call`, `2 calls`: the number with the singular or plural noun.
 pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }

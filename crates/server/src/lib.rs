@@ -1,4 +1,5 @@
-//! The shell: reads the configuration, opens sockets, performs what the pure crates decide, and shuts down politely; also the command line.
+//! The imperative shell of the server: reads the configuration, opens sockets, executes the outputs of the pure crates, and shuts down in order.
+//! Also the command line.
 
 pub mod cli;
 pub mod clock;

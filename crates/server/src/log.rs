@@ -1,5 +1,5 @@
-//! The log: for people on stderr, for programs as JSON lines in a file, each written by a thread of its own, so that nobody who logs waits.
-//! Nothing that a stranger sends can forge a line.
+//! The log: text on stderr and JSON lines in a file, each written by its own thread, so that logging never blocks the caller.
+//! Control characters are escaped, so received data cannot forge a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,12 +15,12 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-/// Lines that may wait for a slow disk, or for a terminal that nobody reads. More are dropped and counted: a log holds nobody up.
+/// Lines that may wait for a slow disk or a blocked terminal. Further lines are dropped and counted.
 const LINES: usize = 8_192;
-/// How long the end of the process may wait for what still waits: each of the two outputs takes a bit more than a second at most.
+/// How long the process may wait for pending lines at its end: each output takes at most a little more than a second.
 const LAST_LINES: Duration = Duration::from_secs(3);
 
-/// Changes the log while it is written. Clones write the same one.
+/// Handle of the log: changes its level and file at run time. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct Log {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -28,7 +28,7 @@ pub struct Log {
     outputs: Arc<Outputs>,
 }
 
-/// The threads that write, and what they could not.
+/// The writer threads, and the counters of dropped lines.
 #[derive(Debug)]
 struct Outputs {
     dropped: [(&'static str, ErrorCounter); 2],
@@ -36,7 +36,7 @@ struct Outputs {
 }
 
 impl Log {
-    /// Begin to write.
+    /// Install the log as the global subscriber.
     pub fn begin(level: &str, path: &Path) -> Result<Log> {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
@@ -52,18 +52,18 @@ impl Log {
             .with(people.with_writer(move || OneLine(stderr.clone())))
             .with(fmt::layer().json().flatten_event(true).with_writer(lines))
             .try_init()
-            .context("the log was begun before")?;
+            .context("the log is already initialised")?;
         let guards = Mutex::new(vec![file_guard, stderr_guard]);
         Ok(Log { filter: handle, file, outputs: Arc::new(Outputs { dropped, guards }) })
     }
 
-    /// Write more, or less; and open the file anew, which another program may have moved away (logrotate with `postrotate kill -HUP`).
+    /// Set the level, and reopen the file, which another program may have moved away (logrotate with `postrotate kill -HUP`).
     pub fn reload(&self, level: &str) -> Result<()> {
-        self.filter.reload(parse(level)?).context("the log's level cannot be changed")?;
-        self.file.reopen().context("the log file cannot be opened anew")
+        self.filter.reload(parse(level)?).context("the log level cannot be changed")?;
+        self.file.reopen().context("the log file cannot be reopened")
     }
 
-    /// Lines that were not written, by output, since the start.
+    /// Lines dropped since the start, by output.
     pub fn dropped(&self) -> [(&'static str, u64); 2] {
         let failed = self.file.failed.load(Ordering::Relaxed);
         self.outputs.dropped.each_ref().map(|(name, count)| {
@@ -72,10 +72,10 @@ impl Log {
         })
     }
 
-    /// Write out what still waits; the process is about to end. An output that takes nothing is given up after some seconds.
+    /// Write the pending lines; the process is about to end. A blocked output is abandoned after some seconds.
     pub fn finish(&self) {
         let guards = std::mem::take(&mut *self.outputs.guards.lock().unwrap_or_else(PoisonError::into_inner));
-        // Dropping a guard may itself say something on a stdout that takes nothing.
+        // Dropping a guard may itself print to a blocked stdout.
         let (done, wait) = std::sync::mpsc::channel();
         let dropping = std::thread::Builder::new().name("log-end".into()).spawn(move || {
             drop(guards);
@@ -92,13 +92,13 @@ fn output(name: &str, writer: impl Write + Send + 'static) -> (NonBlocking, Work
 }
 
 fn parse(level: &str) -> Result<EnvFilter> {
-    // Libraries speak of their own affairs; ours is what the operator asked about.
+    // Libraries log their internals; the configured level is meant for our own events.
     let quiet =
         if level.contains("sqlx") { level.to_owned() } else { format!("{level},sqlx=warn,hyper=warn") };
     EnvFilter::builder().parse(&quiet).with_context(|| format!("log.level {level:?}"))
 }
 
-/// A file that can be opened anew. A line that a full disk did not take is counted; one that it took half of is ended before the next.
+/// A file that can be reopened. A line that a full disk did not take is counted; a partly written line is terminated before the next one.
 #[derive(Clone, Debug)]
 struct LogFile {
     path: Arc<PathBuf>,
@@ -149,7 +149,7 @@ impl Write for LogFile {
     }
 }
 
-/// Writes one event as one line: control characters inside it are shown as escapes.
+/// Writes one event as one line: control characters in it are escaped.
 struct OneLine<W>(W);
 
 impl<W: Write> Write for OneLine<W> {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_can_forge_a_line() {
+    fn received_data_cannot_forge_a_line() {
         assert_eq!(one_line(b"a\r\nFAKE \x1b[31m \xc3\xa9\n"), b"a\\r\\nFAKE \\x1b[31m \xc3\xa9\n");
         assert_eq!(one_line(b""), b"");
     }

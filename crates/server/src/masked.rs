@@ -1,22 +1,22 @@
-//! People's numbers in the log: enough of them to follow a call, not enough to call somebody.
+//! Phone numbers in the log, masked: enough digits to follow a call, too few to dial the number.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How people's numbers are written to the log.
+/// How phone numbers are written to the log (`log.numbers`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Numbers {
     /// `+34•••001`: the country code or the first digits, and the last three.
     #[default]
     Masked,
-    /// As they are.
+    /// Unmasked.
     Full,
-    /// Not at all.
+    /// Replaced by `-`.
     None,
 }
 
 impl Numbers {
-    /// `masked`, `full`, `none`.
+    /// Name in the configuration: `masked`, `full`, `none`.
     pub fn as_str(self) -> &'static str {
         match self {
             Numbers::Masked => "masked",
@@ -25,12 +25,12 @@ impl Numbers {
         }
     }
 
-    /// The choice of that name.
+    /// Parse the name.
     pub fn parse(text: &str) -> Option<Numbers> {
         [Numbers::Masked, Numbers::Full, Numbers::None].into_iter().find(|choice| choice.as_str() == text)
     }
 
-    /// A number or user name as the log shows it, without characters that would move a cursor.
+    /// A number or user name as the log shows it, with control characters replaced.
     pub fn shown(self, text: &str) -> String {
         let clean = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
         match self {
@@ -41,7 +41,7 @@ impl Numbers {
     }
 }
 
-/// Short numbers are extensions, which are no secret. Of longer ones, at least three characters are hidden.
+/// Up to four characters stay (extensions are no secret). Of longer texts at least three characters are hidden.
 fn masked(text: &str) -> String {
     let all: Vec<char> = text.chars().collect();
     if all.len() <= 4 {
@@ -55,10 +55,10 @@ fn masked(text: &str) -> String {
     format!("{}•••{end}", all.iter().take(first).collect::<String>())
 }
 
-/// What [`configure`] has said.
+/// Set by [`configure`].
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// Write numbers so from now on. The log of a process is one, and so is this choice.
+/// Set how numbers are written, for the whole process.
 pub fn configure(numbers: Numbers) {
     CHOSEN.store(numbers as u8, Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Figures that are counted where things happen, with atomics only: whoever counts takes no lock and allocates nothing.
+//! Metrics that are updated on hot paths: atomics only, without lock or allocation.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use api::MetricsPage;
 
-/// Upper bounds of a histogram's buckets, in microseconds; one more takes the rest.
+/// Upper bounds of the histogram's buckets, µs; one more bucket takes the rest.
 const BOUNDS: [u64; 11] = [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000];
 
-/// How long something takes, counted in buckets.
+/// Histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
     counts: [AtomicU64; BOUNDS.len() + 1],
@@ -17,7 +17,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// It took so long once more.
+    /// Count one duration.
     pub fn observe(&self, took: Duration) {
         let micros = took.as_micros() as u64;
         let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
@@ -27,7 +27,7 @@ impl Histogram {
         self.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// Write it on a page, in seconds.
+    /// Write the histogram to a page of metrics, in seconds.
     pub fn write(&self, page: &mut MetricsPage<'_>, name: &str, help: &str) -> fmt::Result {
         let bounds = BOUNDS.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
@@ -36,22 +36,22 @@ impl Histogram {
     }
 }
 
-/// How far the database is behind the journal. Written by the feeder.
+/// How far the database is behind the journal. Set by the feeder.
 #[derive(Debug, Default)]
 pub struct FeederLag {
     waiting: AtomicU64,
-    /// Microseconds for which the database has been behind without a break.
+    /// Microseconds since the database was last up to date.
     age_micros: AtomicU64,
 }
 
 impl FeederLag {
-    /// So many wait now, the oldest of them for so long.
+    /// Set the number of waiting records and the age of the oldest.
     pub fn set(&self, waiting: usize, age: Duration) {
         self.waiting.store(waiting as u64, Ordering::Relaxed);
         self.age_micros.store(age.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// How many wait, and how long the oldest has waited.
+    /// The number of waiting records, and the age of the oldest.
     pub fn get(&self) -> (u64, Duration) {
         let age = Duration::from_micros(self.age_micros.load(Ordering::Relaxed));
         (self.waiting.load(Ordering::Relaxed), age)

@@ -1,4 +1,4 @@
-//! Settings that people dial: written one after the other by the way that the API writes them, with the same rules and the same audit.
+//! Extension settings changed by feature codes. They are written one at a time through the API's directory service, with the same rules and audit.
 
 use api::{Actor, DirectoryService, ExtensionChanges, Patch};
 use model::ForwardingMode;
@@ -9,20 +9,20 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::switch_thread::{SwitchHandle, SwitchMsg};
 
-/// Write what the exchange asks for until that is gone, and tell it what came of each.
+/// Write each requested change and report the result to the switch, until the switch thread ends.
 pub async fn run(
     directory_service: DirectoryService,
     switch_handle: SwitchHandle,
-    asked: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>,
+    requests: Arc<Mutex<UnboundedReceiver<(u64, SettingChange)>>>,
 ) {
-    let mut asked = asked.lock().await;
-    while let Some((token, change)) = asked.recv().await {
+    let mut requests = requests.lock().await;
+    while let Some((token, change)) = requests.recv().await {
         let actor = Actor { key: None, ip: Some(change.from), request: change.call.to_string() };
         let written = directory_service.change_extension(actor, change.extension, changes(change.to)).await;
         if let Err(error) = &written {
-            tracing::warn!(%error, call = %change.call, "a setting that was dialled is not written");
+            tracing::warn!(%error, call = %change.call, "a setting changed by feature code could not be stored");
         }
-        switch_handle.put(SwitchMsg::SettingChanged { token, done: written.is_ok() });
+        switch_handle.send(SwitchMsg::SettingChanged { token, done: written.is_ok() });
     }
 }
 

@@ -1,5 +1,5 @@
-//! Every thread and every task of the process, by name. What panics is counted and begun anew after a pause; what owned a state that nothing
-//! else has ends the process with [`EXIT_CODE`], and the next start restores that state from the journal.
+//! Supervises the threads and tasks of the process, by name. A task that panics is counted and restarted after a back-off; a panic in one that
+//! owns state which only the journal can restore ends the process with [`EXIT_CODE`], and the next start restores that state.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -20,21 +20,21 @@ use tokio::task::JoinHandle;
 
 use crate::fault;
 
-/// How a process ends that cannot go on because of an error of its own: `EX_SOFTWARE` of sysexits.h. A service manager starts it again.
+/// Exit code after an internal error: `EX_SOFTWARE` of sysexits.h. The service manager restarts the process.
 pub const EXIT_CODE: i32 = 70;
-/// What panicked begins anew at once; after its next panic there is this pause, doubled with each further one.
+/// A task is restarted at once after its first panic, after this pause after the second; each further panic doubles the pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// … up to this.
+/// Upper limit of the pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What has run for so long is sound again.
-const STEADY: Duration = Duration::from_secs(60);
+/// A task that ran this long is healthy again: its pause is reset.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 thread_local! {
-    /// What the hook saw of this thread's last panic, for whoever catches it.
+    /// Description of this thread's last panic, set by the hook.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Write every panic of the process to the log, without what may be somebody's data.
+/// Log every panic of the process, with personal data redacted.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
         let text = describe(info);
@@ -54,8 +54,8 @@ fn message(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
-/// A panic's message up to the first quoted value: the standard library quotes the text that it failed on, which may be a stranger's or a
-/// person's. Long numbers are masked.
+/// A panic's message up to the first quoted value: the standard library quotes the text that it failed on, which may be received or personal
+/// data. Long numbers are masked.
 fn redacted(message: &str) -> String {
     let plain = message.split(['`', '\'', '"', '{', '\n']).next().unwrap_or_default();
     let mut text = String::with_capacity(plain.len());
@@ -71,7 +71,7 @@ fn redacted(message: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// A panic that was caught: where, and the redacted message.
+/// A caught panic: its location, and the redacted message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Panic(pub String);
 
@@ -87,13 +87,13 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Do it; a panic is an error. What it was working on must not be used afterwards as if nothing had happened.
+/// Run `work` and catch a panic. State that it was changing must be considered inconsistent afterwards.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panic::last())
 }
 
-/// The same for a future.
-pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
+/// [`catch`] for a future.
+pub async fn catch_async<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     std::future::poll_fn(move |context| match catch(|| future.as_mut().poll(context)) {
         Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
@@ -103,7 +103,7 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     .await
 }
 
-/// See the module. Clones share everything.
+/// The supervisor. Clones share its state.
 #[derive(Clone, Default)]
 pub struct Supervisor {
     inner: Arc<Inner>,
@@ -112,7 +112,7 @@ pub struct Supervisor {
 #[derive(Default)]
 struct Inner {
     tasks: Mutex<BTreeMap<String, Task>>,
-    /// Writes out what the log still holds, within a bounded time.
+    /// Flushes the log within a bounded time.
     flush: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -135,7 +135,7 @@ impl Supervisor {
         Supervisor { inner: Arc::new(Inner { tasks: Mutex::default(), flush: Some(Box::new(flush)) }) }
     }
 
-    /// The names of all, and how they are doing.
+    /// Names and states of all supervised tasks.
     pub fn tasks(&self) -> Vec<TaskStatus> {
         let tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let status = |(name, task): (&String, &Task)| TaskStatus {
@@ -147,9 +147,9 @@ impl Supervisor {
         tasks.iter().map(status).collect()
     }
 
-    /// Watch over something that begins anew by itself.
-    pub fn watch(&self, name: impl Into<String>) -> Watch {
-        let watch = Watch {
+    /// Register a thread or task that restarts itself.
+    pub fn watch(&self, name: impl Into<String>) -> TaskMonitor {
+        let watch = TaskMonitor {
             supervisor: self.clone(),
             name: name.into(),
             pause: Duration::ZERO,
@@ -160,7 +160,7 @@ impl Supervisor {
         watch
     }
 
-    /// A task that begins anew after a panic. An end that is no panic is one that was meant.
+    /// Spawn a task that is restarted after a panic. A normal return is an intended end.
     pub fn task<F: Future<Output = ()> + Send>(
         &self,
         runtime: &Handle,
@@ -176,7 +176,7 @@ impl Supervisor {
                         () = fault::in_task(name) => {}
                     }
                 };
-                match caught(run).await {
+                match catch_async(run).await {
                     Ok(()) => return watch.ended(),
                     Err(panic) => tokio::time::sleep(watch.failed(&panic.0)).await,
                 }
@@ -185,7 +185,7 @@ impl Supervisor {
         })
     }
 
-    /// A task that owns a state which only the journal can restore: a panic in it ends the process.
+    /// Spawn a task that owns state which only the journal can restore: a panic in it ends the process.
     pub fn essential<T: Send + 'static>(
         &self,
         runtime: &Handle,
@@ -200,7 +200,7 @@ impl Supervisor {
                     () = fault::in_task(name) => std::future::pending().await,
                 }
             };
-            match caught(run).await {
+            match catch_async(run).await {
                 Ok(done) => {
                     watch.ended();
                     done
@@ -210,9 +210,9 @@ impl Supervisor {
         })
     }
 
-    /// Do something once; a panic in it is counted under `name`, and `None`.
-    pub async fn once<T>(&self, name: &'static str, future: impl Future<Output = T>) -> Option<T> {
-        match caught(future).await {
+    /// Run a future once; a panic in it is counted under `name` and gives `None`.
+    pub async fn run_once<T>(&self, name: &'static str, future: impl Future<Output = T>) -> Option<T> {
+        match catch_async(future).await {
             Ok(done) => Some(done),
             Err(panic) => {
                 let mut watch = self.watch(name);
@@ -223,14 +223,14 @@ impl Supervisor {
         }
     }
 
-    /// End the process: `name` cannot go on. Where `input` is given, it describes what was being handled.
+    /// End the process because `name` cannot continue. `input` is the path of a crash report, if there is one.
     pub fn fatal(&self, name: &str, what: &str, input: Option<&Path>) -> ! {
         static ENDING: AtomicBool = AtomicBool::new(false);
         while ENDING.swap(true, Ordering::AcqRel) {
             std::thread::park(); // another thread is ending the process
         }
         let input = input.map_or_else(String::new, |path| {
-            format!("; what it was handling is described in {}", path.display())
+            format!("; the input that it was handling is described in {}", path.display())
         });
         let sentence = format!(
             "the {name} {what}{input}; the process ends with exit code {EXIT_CODE}, and its next start restores registrations and calls from the journal"
@@ -238,7 +238,7 @@ impl Supervisor {
         if tracing::enabled!(tracing::Level::ERROR) {
             tracing::error!("{sentence}");
         } else {
-            eprintln!("centralita: {sentence}"); // the log is switched off; this is no matter of its level
+            eprintln!("centralita: {sentence}"); // the log is switched off; this must be visible at any level
         }
         if let Some(flush) = &self.inner.flush {
             flush();
@@ -247,9 +247,9 @@ impl Supervisor {
     }
 }
 
-/// One name among those that are watched.
+/// State of one supervised thread or task.
 #[derive(Debug)]
-pub struct Watch {
+pub struct TaskMonitor {
     supervisor: Supervisor,
     name: String,
     pause: Duration,
@@ -257,10 +257,10 @@ pub struct Watch {
     began: Instant,
 }
 
-impl Watch {
-    /// Pauses are never longer than this, which is no less than the first one.
+impl TaskMonitor {
+    /// Limit the pauses to `longest`, which is at least the first pause.
     #[must_use]
-    pub fn pausing_at_most(self, longest: Duration) -> Watch {
+    pub fn pausing_at_most(self, longest: Duration) -> TaskMonitor {
         let mut watch = self;
         watch.longest = longest.max(FIRST_PAUSE);
         watch
@@ -272,20 +272,20 @@ impl Watch {
         change(tasks.entry(self.name.clone()).or_insert_with(new));
     }
 
-    /// It ended by an error. How long to wait before it begins anew.
+    /// Record a failure. Returns the pause before the restart.
     pub fn failed(&mut self, what: &str) -> Duration {
         self.set(|task| {
             task.state = TaskState::Restarting;
             task.last_fault = Some(what.to_owned());
         });
         let ran = self.began.elapsed();
-        let pause = if ran >= STEADY { Duration::ZERO } else { self.pause };
+        let pause = if ran >= HEALTHY_AFTER { Duration::ZERO } else { self.pause };
         self.pause = (pause * 2).clamp(FIRST_PAUSE, self.longest);
-        tracing::error!(task = self.name, pause_ms = pause.as_millis() as u64, "{what}; it begins anew");
+        tracing::error!(task = self.name, pause_ms = pause.as_millis() as u64, "{what}; it is restarted");
         pause
     }
 
-    /// It begins anew.
+    /// Record a restart.
     pub fn restarted(&mut self) {
         self.began = Instant::now();
         self.set(|task| {
@@ -294,7 +294,7 @@ impl Watch {
         });
     }
 
-    /// It has ended as it was meant to.
+    /// Record an intended end.
     pub fn ended(&self) {
         self.set(|task| task.state = TaskState::Ended);
     }
@@ -305,8 +305,8 @@ impl Watch {
     }
 }
 
-/// What is aborted, or done, has ended.
-impl Drop for Watch {
+/// A task that was aborted, or returned, has ended.
+impl Drop for TaskMonitor {
     fn drop(&mut self) {
         self.set(|task| {
             if task.state == TaskState::Running {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_panics_begins_anew_and_what_ends_has_ended() {
+    async fn a_task_that_panics_is_restarted_and_one_that_returns_has_ended() {
         let supervisor = Supervisor::default();
         let mut runs = 0;
         let task = supervisor.task(&Handle::current(), "test", move || {
@@ -342,6 +342,9 @@ mod tests {
         let all = supervisor.tasks();
         let [task] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((task.name.as_str(), task.state, task.restarts), ("test", TaskState::Ended, 2));
-        assert_eq!(supervisor.once("one shot", async { assert_eq!(all.len(), 2, "at once") }).await, None);
+        assert_eq!(
+            supervisor.run_once("one shot", async { assert_eq!(all.len(), 2, "at once") }).await,
+            None
+        );
     }
 }

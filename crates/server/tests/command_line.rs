@@ -1,4 +1,4 @@
-//! What the command line says and how it ends.
+//! Output and exit codes of the command line.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -46,7 +46,7 @@ fn exit_codes_tell_usage_refusal_and_silence_apart() {
     }
 }
 
-/// The same with variables, which may be no text.
+/// [`run`] with environment variables, which may not be UTF-8; kills a command that does not end.
 fn run_with(words: &[&str], variables: &[(&str, &[u8])]) -> Output {
     use std::os::unix::ffi::OsStrExt;
     let mut child = Command::new(env!("CARGO_BIN_EXE_centralita"))
@@ -58,10 +58,10 @@ fn run_with(words: &[&str], variables: &[(&str, &[u8])]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A server that starts where it should refuse would stay for ever.
-    let begun = std::time::Instant::now();
+    // A server that starts although it should refuse would run forever.
+    let started = std::time::Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > std::time::Duration::from_secs(30) {
+        if started.elapsed() > std::time::Duration::from_secs(30) {
             child.kill().unwrap();
             panic!("{words:?} does not end: {:?}", child.wait_with_output());
         }
@@ -70,17 +70,17 @@ fn run_with(words: &[&str], variables: &[(&str, &[u8])]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn a_byte_of_latin_1_in_the_environment_is_nobodys_fault() {
+fn a_latin_1_byte_in_a_foreign_variable_is_ignored() {
     let output = run_with(&["config", "check"], &[("NOMBRE", b"Mar\xeda"), ("LANG", b"\xff")]);
-    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let output = run_with(&["config", "check"], &[("CENTRALITA__SIP__DOMAIN", b"\xff")]);
     assert_eq!(output.status.code(), Some(1));
-    let why = said(&output);
+    let why = stderr(&output);
     assert!(why.contains("environment CENTRALITA__SIP__DOMAIN: is not UTF-8"), "{why}");
 }
 
@@ -90,31 +90,31 @@ fn a_server_does_not_start_on_an_empty_setting_or_without_the_file_that_is_named
     let words = ["serve", "--data", data.to_str().unwrap()];
     let output = run_with(&words, &[("CENTRALITA__HTTP__LISTEN", b"")]);
     assert_eq!(output.status.code(), Some(1));
-    let why = said(&output);
+    let why = stderr(&output);
     assert!(why.contains("environment CENTRALITA__HTTP__LISTEN: http.listen: is empty"), "{why}");
     let output = run_with(&[&words[..], &["--config", "/nowhere/c.toml"]].concat(), &[]);
     assert_eq!(output.status.code(), Some(1));
-    let why = said(&output);
-    assert!(why.contains("/nowhere/c.toml: there is no such file"), "{why}");
-    assert!(!data.exists(), "nothing is made");
+    let why = stderr(&output);
+    assert!(why.contains("/nowhere/c.toml: the file does not exist"), "{why}");
+    assert!(!data.exists(), "nothing is created");
 }
 
 #[test]
-fn people_are_spoken_to_in_the_language_of_their_locale() {
+fn messages_are_in_the_language_of_the_locale() {
     let data = nowhere();
     let status = ["status", "--data", data.to_str().unwrap()];
-    let spanish = said(&run_with(&status, &[("LANG", b"es_CL.UTF-8")]));
-    assert!(spanish.contains("no hay ningún servidor en"), "{spanish}");
-    let english = said(&run_with(&[&status[..], &["--lang", "en"]].concat(), &[("LANG", b"es_CL.UTF-8")]));
+    let spanish = stderr(&run_with(&status, &[("LANG", b"es_CL.UTF-8")]));
+    assert!(spanish.contains("no hay ningún servidor en marcha con"), "{spanish}");
+    let english = stderr(&run_with(&[&status[..], &["--lang", "en"]].concat(), &[("LANG", b"es_CL.UTF-8")]));
     assert!(english.contains("no server runs on"), "{english}");
     let help = run_with(&["trunk", "--help", "--lang=es"], &[]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    assert!(help.contains("Órdenes:") && help.contains("Listar los troncales"), "{help}");
+    assert!(help.contains("Comandos:") && help.contains("Listar los troncales"), "{help}");
     assert!(!help.contains("Print") && !help.contains("Options:"), "{help}");
     let wrong = run_with(&["trunk", "frobnicate"], &[("LC_ALL", b"es")]);
     assert_eq!(wrong.status.code(), Some(2));
-    let why = said(&wrong);
-    assert!(why.contains("no existe la orden «frobnicate»"), "{why}");
+    let why = stderr(&wrong);
+    assert!(why.contains("no existe el comando «frobnicate»"), "{why}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn programs_get_errors_as_json_and_the_same_words_in_every_language() {
     ];
     for (words, code, kind) in table {
         let output = run_with(words, &[("LANG", b"es")]);
-        let why = said(&output);
+        let why = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {why}");
         let error: serde_json::Value =
             serde_json::from_str(&why).unwrap_or_else(|_| panic!("{words:?}: {why}"));
@@ -139,7 +139,7 @@ fn programs_get_errors_as_json_and_the_same_words_in_every_language() {
 }
 
 #[test]
-fn a_taken_port_is_told_with_the_program_that_holds_it() {
+fn a_port_in_use_is_reported_with_the_program_that_uses_it() {
     let data = nowhere().with_extension("ports");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
@@ -147,9 +147,9 @@ fn a_taken_port_is_told_with_the_program_that_holds_it() {
     for word in ["serve", "doctor"] {
         let words = [word, "--data", data.to_str().unwrap()];
         let output = run_with(&words, &[("CENTRALITA__HTTP__LISTEN", listen.as_bytes())]);
-        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-        let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
-        assert!(all.contains(&me) && all.contains("is held by"), "{all}");
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert!(all.contains(&me) && all.contains("is used by"), "{all}");
     }
     std::fs::remove_dir_all(&data).ok();
 }
@@ -182,16 +182,20 @@ fn an_import_without_a_server_refuses_what_the_api_refuses_and_names_the_line() 
     ] {
         std::fs::write(&list, format!("{header}{lines}")).unwrap();
         let output = import();
-        assert_eq!(output.status.code(), Some(1), "{lines}: {}", said(&output));
-        assert!(said(&output).contains(expected), "{lines}: {}", said(&output));
-        assert!(!said(&output).contains("quilla") && !said(&output).contains(&long), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(1), "{lines}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{lines}: {}", stderr(&output));
+        assert!(
+            !stderr(&output).contains("quilla") && !stderr(&output).contains(&long),
+            "{}",
+            stderr(&output)
+        );
     }
     std::fs::write(&list, "").unwrap();
     assert_eq!(import().status.code(), Some(1), "an empty file");
-    // Nothing of all that was taken: the number and the name are free.
+    // Nothing was stored by the refused imports: the number and the user name are free.
     std::fs::write(&list, header).unwrap();
     let output = import();
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 extension imported", "{}", said(&output));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 extension imported", "{}", stderr(&output));
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::remove_file(&list).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the operator is told about a configuration.
+//! Error messages and values of the configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -38,18 +38,21 @@ fn shown(config: &Config, name: &str) -> String {
 }
 
 #[test]
-fn an_absent_and_an_empty_file_are_the_defaults() {
+fn a_missing_and_an_empty_file_give_the_defaults() {
     let folder = Folder::new("empty");
     assert_eq!(read(&folder.0.join("nowhere.toml"), &[]).unwrap().config, Config::default());
     assert_eq!(read(&folder.write("empty.toml", ""), &[]).unwrap().config, Config::default());
 }
 
 #[test]
-fn a_file_that_is_named_must_be_there() {
+fn a_file_that_is_named_must_exist() {
     let folder = Folder::new("named");
     let path = folder.0.join("nowhere.toml");
     let error = Loaded::read(Some(&path), std::iter::empty()).unwrap_err().to_string();
-    assert!(error.contains("nowhere.toml: there is no such file; make one with: centralita init"), "{error}");
+    assert!(
+        error.contains("nowhere.toml: the file does not exist; create it with: centralita init"),
+        "{error}"
+    );
     assert!(Loaded::read(Some(&folder.write("there.toml", "")), std::iter::empty()).is_ok());
 }
 
@@ -57,24 +60,24 @@ fn a_file_that_is_named_must_be_there() {
 fn an_empty_setting_is_refused_wherever_it_is_written() {
     let folder = Folder::new("empty-settings");
     let file = folder.write("c.toml", "");
-    // An empty feature code is one that is switched off.
+    // An empty feature code switches the feature off.
     for key in KEYS.iter().filter(|key| !key.name.starts_with("features.")) {
         let name = format!("CENTRALITA__{}", key.name.to_uppercase().replace('.', "__"));
         for value in ["", "  "] {
             let error = read(&file, &[(&name, value)]).unwrap_err().to_string();
-            let said =
-                format!("environment {name}: {}: is empty; give it a value, or take {name} away", key.name);
-            assert!(error.contains(&said), "{error}");
+            let expected =
+                format!("environment {name}: {}: is empty; give it a value, or unset {name}", key.name);
+            assert!(error.contains(&expected), "{error}");
         }
     }
     let error = read(&folder.write("d.toml", "[recording]\ns3_bucket = \"\""), &[]).unwrap_err().to_string();
     assert!(error.contains("d.toml:2: recording.s3_bucket: is empty"), "{error}");
-    // The names of the seeds stand in templates that people fill in only in part.
+    // The seed names occur in templates that are only partly filled in.
     assert!(read(&file, &[("TWILIO_AUTH_TOKEN", "")]).is_ok());
 }
 
 #[test]
-fn variables_of_others_may_hold_any_bytes_and_ours_must_be_text() {
+fn foreign_variables_may_hold_any_bytes_and_ours_must_be_utf_8() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let folder = Folder::new("latin");
@@ -90,31 +93,31 @@ fn variables_of_others_may_hold_any_bytes_and_ours_must_be_text() {
 }
 
 #[test]
-fn a_misspelt_variable_is_told_the_one_that_was_meant() {
+fn a_misspelt_variable_gets_a_suggestion() {
     let folder = Folder::new("variables");
     let file = folder.write("c.toml", "");
     let table = [
         ("CENTRALITA__SIP__DOMIAN", "there is no such key; did you mean CENTRALITA__SIP__DOMAIN?"),
         ("CENTRALITA__SIP_DOMAIN", "did you mean CENTRALITA__SIP__DOMAIN?"),
-        ("CENTRALITA_HTTP_LISTEN", "would not be read; write CENTRALITA__HTTP__LISTEN, with two underscores"),
+        ("CENTRALITA_HTTP_LISTEN", "is not read; write CENTRALITA__HTTP__LISTEN, with two underscores"),
     ];
-    for (name, said) in table {
+    for (name, expected) in table {
         let error = read(&file, &[(name, "x")]).unwrap_err().to_string();
-        assert!(error.contains(said) && error.contains(name), "{error}");
+        assert!(error.contains(expected) && error.contains(name), "{error}");
     }
     folder.write(".env", "\u{feff}CENTRALITA__SIP__DOMIAN=x\n");
     let error = read(&file, &[]).unwrap_err().to_string();
-    let said = ".env:1: sip.domian: there is no such key; did you mean CENTRALITA__SIP__DOMAIN?";
-    assert!(error.contains(said), "{error}");
+    let expected = ".env:1: sip.domian: there is no such key; did you mean CENTRALITA__SIP__DOMAIN?";
+    assert!(error.contains(expected), "{error}");
     folder.write(".env", "");
-    // Those of the command line, and those that Kubernetes makes of a service of this name.
+    // Variables of the command line, and those that Kubernetes sets for a service of this name.
     for name in ["CENTRALITA_DATA", "CENTRALITA_KEY", "CENTRALITA_PORT", "CENTRALITA_SERVICE_HOST"] {
         assert!(read(&file, &[(name, "x")]).is_ok(), "{name}");
     }
 }
 
 #[test]
-fn every_slip_is_named_with_file_line_key_and_remedy() {
+fn every_error_is_reported_with_file_line_key_and_remedy() {
     let folder = Folder::new("slips");
     let table = [
         ("[sip]\ndomian = \"x\"", ":2: sip.domian: there is no such key; did you mean sip.domain?"),
@@ -128,66 +131,75 @@ fn every_slip_is_named_with_file_line_key_and_remedy() {
         ),
         (
             "[sip]\nlisten = [\"tls://0.0.0.0:5061\"]",
-            "tls:// is not yet in this version; write udp:// or tcp://",
+            "tls:// is not supported in this version; write udp:// or tcp://",
         ),
         (
             "[sip]\nlisten = [\"wss://0.0.0.0:8089\"]",
-            "wss:// is not yet in this version; write udp:// or tcp://",
+            "wss:// is not supported in this version; write udp:// or tcp://",
         ),
-        ("[sip]\nlisten = [\"127.0.0.1:5060\"]", "is no listener; write \"udp://127.0.0.1:5060\""),
-        ("[sip]\nlisten = []", "sip.listen: name at least one listener"),
+        ("[sip]\nlisten = [\"127.0.0.1:5060\"]", "is not a listener; write \"udp://127.0.0.1:5060\""),
+        ("[sip]\nlisten = []", "sip.listen: set at least one listener"),
         (
             "[sip]\nlisten = [\"udp://127.0.0.1:5060\", \"udp://127.0.0.1:5060\"]",
-            "udp://127.0.0.1:5060 is there twice",
+            "udp://127.0.0.1:5060 is listed twice",
         ),
-        ("[sip]\ndigest = [\"md6\"]", "\"md6\" is no digest algorithm; write \"md5\" or \"sha-256\""),
+        ("[sip]\ndigest = [\"md6\"]", "\"md6\" is not a digest algorithm; write \"md5\" or \"sha-256\""),
         ("[sip]\ndomain = 5", "sip.domain: write a text in quotes"),
-        ("[sip]\ndomain = \"sip:x\\r\\nVia: y\"", "is no host"),
-        ("public_address = \"0.0.0.0\"", "is no address that a phone could reach"),
-        ("[http]\nlisten = \"localhost:5000\"", "is no address with a port"),
+        ("[sip]\ndomain = \"sip:x\\r\\nVia: y\"", "is not a host"),
+        ("public_address = \"0.0.0.0\"", "cannot be reached by a phone"),
+        ("[http]\nlisten = \"localhost:5000\"", "is not an address with a port"),
         ("[http]\nlocal_admin = \"maybe\"", "\"maybe\" is neither true nor false"),
-        ("[http]\ntrusted_proxies = [\"proxy.lan\"]", "\"proxy.lan\" is no network; write \"10.0.0.0/8\""),
-        ("[http]\ntrusted_proxies = [\"0.0.0.0/0\"]", "0.0.0.0/0 is everybody"),
-        ("[http]\norigins = [\"https://crm.example.com/app\"]", "is no origin; write scheme, host and port"),
-        ("[http]\norigins = [\"*\"]", "\"*\" is no origin"),
+        ("[http]\ntrusted_proxies = [\"proxy.lan\"]", "\"proxy.lan\" is not a network; write \"10.0.0.0/8\""),
+        ("[http]\ntrusted_proxies = [\"0.0.0.0/0\"]", "0.0.0.0/0 contains every address"),
+        (
+            "[http]\norigins = [\"https://crm.example.com/app\"]",
+            "is not an origin; write scheme, host and port",
+        ),
+        ("[http]\norigins = [\"*\"]", "\"*\" is not an origin"),
         (
             "[recording]\ns3_endpoint = \"https://s3.example:99999\"",
-            "is no address; write \"https://s3.example.com\"",
+            "is not a URL; write \"https://s3.example.com\"",
         ),
         ("[mail]\nsmtp = \"smtps://mail..example\"", "write smtps://USER:PASSWORD@HOST"),
         ("[mail]\nsmtp = \"smtp://mail.example:0\"", "write smtps://USER:PASSWORD@HOST"),
-        ("[media]\nports = \"20000-10000\"", "20000-10000 holds no call"),
-        ("[media]\nports = \"10000\"", "write two ports, \"10000-20000\""),
-        ("[store]\nurl = \"mysql://u:secret@h/d\"", "\"mysql://u:***@h/d\" is no database"),
+        ("[media]\nports = \"20000-10000\"", "20000-10000 is too small for a call"),
+        ("[media]\nports = \"10000\"", "write a port range, \"10000-20000\""),
+        ("[store]\nurl = \"mysql://u:secret@h/d\"", "\"mysql://u:***@h/d\" is not a database URL"),
         ("[limits]\ncalls_per_user = 0", "write a whole number from 1 to 20000"),
         ("[limits]\ncall_hours = 1.5", "write a whole number from 1 to 168"),
-        ("[log]\nlevel = \"chatty\"", "\"chatty\" is no level; write error, warn, info, debug or trace"),
-        ("[dialling]\ncountry = \"341\"", "\"341\" is no country code; write \"34\", \"1\", \"56\""),
-        ("[dialling]\nallowed = [\"0034\"]", "\"0034\" begins no international number"),
-        ("[dialling]\nemergency = [\"1\"]", "\"1\" is no emergency number; write 2 to 8 digits, \"112\""),
+        (
+            "[log]\nlevel = \"chatty\"",
+            "\"chatty\" is not a log level; write error, warn, info, debug or trace",
+        ),
+        ("[dialling]\ncountry = \"341\"", "\"341\" is not a country code; write \"34\", \"1\", \"56\""),
+        ("[dialling]\nallowed = [\"0034\"]", "\"0034\" is not a prefix of international numbers"),
+        ("[dialling]\nemergency = [\"1\"]", "\"1\" is not an emergency number; write 2 to 8 digits, \"112\""),
         ("[limits]\noutside_minutes_per_day = -1", "write a whole number from 0 to 10000000"),
-        ("[http]\nlisten = []", "http.listen: name at least one address"),
+        ("[http]\nlisten = []", "http.listen: set at least one address"),
         (
             "[http]\nlisten = [\"127.0.0.1:5060\"]",
-            "127.0.0.1:5060 is taken by sip.listen (tcp://127.0.0.1:5060)",
+            "127.0.0.1:5060 is used by sip.listen (tcp://127.0.0.1:5060)",
         ),
-        ("[http]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "127.0.0.1:1 is there twice"),
-        ("[media]\nports = \"5000-6000\"", "5000-6000 holds the port of udp://127.0.0.1:5060"),
-        ("[sip]\ndefault_extension = \"reception\"", "\"reception\" is no extension; write its number"),
-        ("[log]\nnumbers = \"some\"", "\"some\" is no choice; write \"masked\", \"full\" or \"none\""),
-        ("[time]\nzoneinfo = \"newest\"", "\"newest\" is no choice; write \"auto\""),
-        ("[sip\n", ":1: is not TOML:"),
+        ("[http]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "127.0.0.1:1 is listed twice"),
+        ("[media]\nports = \"5000-6000\"", "5000-6000 contains the port of udp://127.0.0.1:5060"),
+        ("[sip]\ndefault_extension = \"reception\"", "\"reception\" is not an extension; write its number"),
+        (
+            "[log]\nnumbers = \"some\"",
+            "\"some\" is not a valid value; write \"masked\", \"full\" or \"none\"",
+        ),
+        ("[time]\nzoneinfo = \"newest\"", "\"newest\" is not a valid value; write \"auto\""),
+        ("[sip\n", ":1: is not valid TOML:"),
     ];
-    for (text, said) in table {
+    for (text, expected) in table {
         let error = read(&folder.write("slip.toml", text), &[]).unwrap_err().to_string();
-        assert!(error.contains(said), "{text:?} gave {error:?}, not {said:?}");
+        assert!(error.contains(expected), "{text:?} gave {error:?}, not {expected:?}");
         assert!(error.contains("slip.toml"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
 }
 
 #[test]
-fn all_slips_are_named_at_once() {
+fn all_errors_are_reported_at_once() {
     let folder = Folder::new("many");
     let file = folder.write("c.toml", "a = 1\n[sip]\nb = 2\n");
     assert_eq!(read(&file, &[("CENTRALITA__SIP__DOMIAN", "x")]).unwrap_err().0.len(), 3);
@@ -216,8 +228,8 @@ fn lists_of_the_environment_are_separated_by_commas() {
 }
 
 #[test]
-fn limits_of_what_is_spent_outside_and_emergency_numbers_are_the_houses_choice() {
-    // security.md rows 7 and 31
+fn outbound_limits_and_emergency_numbers_are_configurable() {
+    // toll fraud, emergency calls
     let folder = Folder::new("outside");
     let loaded = read(&folder.write("c.toml", ""), &[]).unwrap();
     assert_eq!(shown(&loaded.config, "limits.outside_calls_per_minute"), "30");
@@ -252,7 +264,7 @@ fn the_names_of_the_seeds_are_honoured_and_ours_win() {
 
 #[test]
 fn the_dial_policy_knows_its_country_from_the_configuration_or_from_our_own_number() {
-    let folder = Folder::new("dialling"); // security.md row 7
+    let folder = Folder::new("dialling"); // toll fraud
     let text =
         "[dialling]\ncountry = \"+34\"\nallowed = [\"34\", \"+44\"]\nopened = [\"53\"]\nblocked = [\"33\"]\n";
     let config = read(&folder.write("c.toml", text), &[("TWILIO_DID", "+56226665897")]).unwrap().config;

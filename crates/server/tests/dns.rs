@@ -1,4 +1,4 @@
-//! The shell's DNS: a trunk's name leads to its host through a real server, whose answers and failures the exchange is told.
+//! DNS resolution: a trunk's name is resolved by SRV through a real DNS server.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -32,13 +32,13 @@ impl MediaDispatch for NoMedia {
 /// A DNS server of one zone: SRV of `_sip._udp.carrier.test` is `host.carrier.test` at `port`, which is 127.0.0.1.
 struct Zone {
     address: SocketAddr,
-    asked: Arc<AtomicU32>,
+    queries: Arc<AtomicU32>,
 }
 
 fn zone(port: u16) -> Zone {
     let socket = UdpSocket::bind(LOCALHOST).unwrap();
-    let (address, asked) = (socket.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
-    let counter = Arc::clone(&asked);
+    let (address, queries) = (socket.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
+    let counter = Arc::clone(&queries);
     std::thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((len, from)) = socket.recv_from(&mut buffer) {
@@ -46,7 +46,7 @@ fn zone(port: u16) -> Zone {
             let _ = socket.send_to(&answer(&buffer[..len], port), from);
         }
     });
-    Zone { address, asked }
+    Zone { address, queries }
 }
 
 fn name(labels: &str) -> Vec<u8> {
@@ -56,17 +56,17 @@ fn name(labels: &str) -> Vec<u8> {
     bytes
 }
 
-/// Answer a question by hand (RFC 1035 §4): the header, the question again, and the record where there is one.
+/// Answer a query by hand (RFC 1035 §4): the header, the question, and the record if there is one.
 fn answer(query: &[u8], port: u16) -> Vec<u8> {
     let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 1;
-    let (asked, kind) =
+    let (question, kind) =
         (query[12..end].to_ascii_lowercase(), u16::from_be_bytes([query[end], query[end + 1]]));
     let data = match kind {
-        33 if asked == name("_sip._udp.carrier.test") => {
+        33 if question == name("_sip._udp.carrier.test") => {
             let fixed = [10_u16, 10, port].map(u16::to_be_bytes).concat();
             Some([fixed, name("host.carrier.test")].concat())
         }
-        1 if asked == name("host.carrier.test") => Some(vec![127, 0, 0, 1]),
+        1 if question == name("host.carrier.test") => Some(vec![127, 0, 0, 1]),
         _ => None,
     };
     let mut reply = query[..2].to_vec();
@@ -108,15 +108,15 @@ fn trunk(host: &str) -> Trunk {
     }
 }
 
-// S123, security.md §4 "DNS SRV failover"
+// S123, DNS SRV failover
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
+async fn a_trunk_without_a_port_is_resolved_by_srv_and_probed_with_options() {
     let carrier = UdpSocket::bind(LOCALHOST).unwrap();
     carrier.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let zone = zone(carrier.local_addr().unwrap().port());
     let folder: PathBuf = std::env::temp_dir().join(format!("centralita-dns-{}", std::process::id()));
     let opened = Journal::open(&folder, 1 << 20).unwrap();
-    let (switch_handle, desk) = channel().unwrap();
+    let (switch_handle, channels) = channel().unwrap();
     let mut directory = Directory::default();
     directory.apply(Change::Trunk(Box::new(trunk("carrier.test"))));
     let setup = Setup {
@@ -128,8 +128,8 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         journal: opened.journal,
         connections: Connections::new(1, ConnLimits::default()),
         runtime: tokio::runtime::Handle::current(),
-        voice: Box::new(NoMedia),
-        notes: tokio::sync::mpsc::unbounded_channel().0,
+        media: Box::new(NoMedia),
+        voicemail: tokio::sync::mpsc::unbounded_channel().0,
         settings: tokio::sync::mpsc::unbounded_channel().0,
         dns: Dns::new(&[zone.address], switch_handle.clone()),
         directory,
@@ -137,13 +137,13 @@ async fn a_trunk_without_a_port_is_found_by_srv_and_asked_whether_it_lives() {
         supervisor: Supervisor::default(),
         crashes: std::env::temp_dir(),
     };
-    let exchange = SwitchThread::start(desk, setup).unwrap();
+    let switch_thread = SwitchThread::start(channels, setup).unwrap();
     let mut buffer = [0; 4096];
     let len = tokio::task::block_in_place(|| carrier.recv(&mut buffer)).expect("OPTIONS");
     let text = String::from_utf8_lossy(&buffer[..len]).into_owned();
     assert!(text.starts_with("OPTIONS sip:carrier.test;transport=udp SIP/2.0"), "{text}");
-    assert!(zone.asked.load(Ordering::SeqCst) >= 2);
-    switch_handle.put(SwitchMsg::Quit);
-    tokio::task::block_in_place(|| exchange.join());
+    assert!(zone.queries.load(Ordering::SeqCst) >= 2);
+    switch_handle.send(SwitchMsg::Quit);
+    tokio::task::block_in_place(|| switch_thread.join());
     let _ = std::fs::remove_dir_all(folder);
 }

@@ -1,4 +1,4 @@
-//! Nothing that was answered is forgotten, whatever happens to the process, the disk or the database.
+//! Durability of the journal: answered registrations and calls survive crashes, disk errors and database outages.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -112,28 +112,28 @@ fn open(folder: &Folder) -> Opened {
 }
 
 /// User names with their CSeq, and calls with their number of legs.
-type Told = (Vec<(String, u32)>, Vec<(String, usize)>);
+type Restored = (Vec<(String, u32)>, Vec<(String, usize)>);
 
-fn told(remembered: RuntimeState, pending: &Pending) -> Told {
-    let Input::Restore { bindings, calls, .. } = restore(remembered, pending) else { panic!("no Restore") };
+fn restored(stored: RuntimeState, pending: &Pending) -> Restored {
+    let Input::Restore { bindings, calls, .. } = restore(stored, pending) else { panic!("no Restore") };
     (
         bindings.iter().map(|binding| (binding.username.to_string(), binding.cseq)).collect(),
         calls.iter().map(|call| (call.record.id.to_string(), call.legs.len())).collect(),
     )
 }
 
-fn replayed(folder: &Folder) -> Told {
-    told(RuntimeState::default(), &open(folder).pending)
+fn replayed(folder: &Folder) -> Restored {
+    restored(RuntimeState::default(), &open(folder).pending)
 }
 
-/// The only segment that holds something.
+/// The only non-empty segment.
 fn full_segment(folder: &Folder) -> PathBuf {
     let mut full = folder.segments().into_iter().map(|name| folder.0.join(name));
     full.find(|path| fs::metadata(path).unwrap().len() > 0).unwrap()
 }
 
 #[test]
-fn what_was_written_is_back_after_a_crash_as_often_as_one_looks() {
+fn written_records_are_restored_after_a_crash_repeatedly() {
     let folder = Folder::new("crash");
     let mut journal = open(&folder).journal;
     journal.append(vec![
@@ -154,7 +154,7 @@ fn what_was_written_is_back_after_a_crash_as_often_as_one_looks() {
 }
 
 #[test]
-fn the_journal_corrects_what_the_database_remembers() {
+fn the_journal_corrects_the_stored_state() {
     let mut pending = Pending::default();
     for record in [bound("a", 7), unbound("b"), leg("session_1", 1), leg("session_1", 2)] {
         pending.apply(1, record);
@@ -165,7 +165,7 @@ fn the_journal_corrects_what_the_database_remembers() {
         _ => panic!("no binding"),
     };
     let Record::LegUp { leg: first, .. } = leg("session_1", 1) else { panic!("no leg") };
-    let remembered = RuntimeState {
+    let stored = RuntimeState {
         bindings: vec![binding(bound("a", 1)), binding(bound("b", 1)), binding(bound("c", 1))],
         open_calls: vec![
             (*call("session_1", CallStatus::InProgress), vec![first]),
@@ -174,11 +174,11 @@ fn the_journal_corrects_what_the_database_remembers() {
         ..RuntimeState::default()
     };
     let expected = (vec![("a".to_owned(), 7), ("c".to_owned(), 1)], vec![("session_1".to_owned(), 2)]);
-    assert_eq!(told(remembered, &pending), expected);
+    assert_eq!(restored(stored, &pending), expected);
 }
 
 #[test]
-fn what_calls_outside_have_used_is_known_though_the_database_has_only_their_beginnings() {
+fn outbound_call_time_is_restored_when_the_database_has_only_the_starts() {
     let folder = Folder::new("outside");
     let second = |n: i64| Timestamp::from_micros(n * 1_000_000);
     let time = |id: &str, until: Option<i64>| OutboundCallTime {
@@ -192,15 +192,15 @@ fn what_calls_outside_have_used_is_known_though_the_database_has_only_their_begi
     let mut journal = open(&folder).journal;
     journal.append(vec![noted(time("session_1_a", Some(70))), noted(time("session_2_b", None))]);
     drop(journal);
-    let remembered = RuntimeState {
+    let stored = RuntimeState {
         outside: vec![time("session_1_a", None), time("session_3_c", Some(40))],
         ..RuntimeState::default()
     };
-    let Input::Restore { outside, .. } = restore(remembered, &open(&folder).pending) else {
+    let Input::Restore { outside, .. } = restore(stored, &open(&folder).pending) else {
         panic!("no Restore")
     };
     let expected = [time("session_1_a", Some(70)), time("session_2_b", None), time("session_3_c", Some(40))];
-    assert_eq!(outside, expected); // security.md row 7
+    assert_eq!(outside, expected); // toll fraud limits
 }
 
 #[test]
@@ -216,7 +216,11 @@ fn a_tail_torn_at_any_byte_costs_only_the_record_that_was_torn() {
     for len in whole..bytes.len() as u64 {
         fs::write(&path, &bytes[..len as usize]).unwrap();
         let opened = open(&folder);
-        assert_eq!(told(RuntimeState::default(), &opened.pending).0, [("a".to_owned(), 1)], "cut at {len}");
+        assert_eq!(
+            restored(RuntimeState::default(), &opened.pending).0,
+            [("a".to_owned(), 1)],
+            "cut at {len}"
+        );
         assert_eq!(opened.faults, Vec::<String>::new(), "cut at {len}");
     }
 }
@@ -240,14 +244,14 @@ fn damage_in_the_middle_is_reported_and_skipped() {
         fs::write(&path, &damaged).unwrap();
         let opened = open(&folder);
         let names: Vec<String> =
-            told(RuntimeState::default(), &opened.pending).0.into_iter().map(|(name, _)| name).collect();
+            restored(RuntimeState::default(), &opened.pending).0.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["a", "c"], "damaged at {at}");
         assert_eq!(opened.faults.len(), 1, "damaged at {at}: {:?}", opened.faults);
     }
 }
 
 #[test]
-fn coalescing_keeps_the_last_word_and_closes_a_call_once() {
+fn coalescing_keeps_the_latest_state_and_closes_a_call_once() {
     let mut pending = Pending::default();
     for cseq in 1..=1000 {
         pending.apply(1, bound("a", cseq));
@@ -255,7 +259,7 @@ fn coalescing_keeps_the_last_word_and_closes_a_call_once() {
     pending.apply(1, Record::CallOpened(call("session_1", CallStatus::Ringing)));
     pending.apply(1, leg("session_1", 1));
     pending.apply(1, Record::CallClosed(call("session_1", CallStatus::Completed)));
-    // A replay tells the beginning again; the call stays closed.
+    // A replay repeats the start; the call stays closed.
     pending.apply(1, Record::CallOpened(call("session_1", CallStatus::Ringing)));
     pending.apply(1, leg("session_1", 1));
     let records: Vec<Record> = pending.take(100, Due::All).into_iter().map(|(_, record)| record).collect();
@@ -263,7 +267,7 @@ fn coalescing_keeps_the_last_word_and_closes_a_call_once() {
     assert!(pending.is_empty());
 }
 
-/// A database that can be told to fail.
+/// A database that can be made to fail.
 #[derive(Default)]
 struct Database {
     fails: Mutex<bool>,
@@ -320,7 +324,7 @@ fn dir_of(folder: &Folder) -> &Path {
 }
 
 #[tokio::test]
-async fn segments_go_only_after_the_database_has_them() {
+async fn segments_are_deleted_only_after_the_database_has_them() {
     let folder = Folder::new("deletion");
     let Opened { mut journal, feeder, .. } = Journal::open(dir_of(&folder), 400).unwrap();
     let database = Arc::new(Database::default());
@@ -339,7 +343,7 @@ async fn segments_go_only_after_the_database_has_them() {
     drop(journal);
     assert_eq!(feeding.await.unwrap(), FeedResult::All);
     assert_eq!(folder.segments(), Vec::<String>::new());
-    assert_eq!(told(RuntimeState::default(), &database.pending()).0.len(), 40);
+    assert_eq!(restored(RuntimeState::default(), &database.pending()).0.len(), 40);
 }
 
 #[tokio::test]
@@ -348,11 +352,11 @@ async fn a_failing_database_loses_nothing_and_the_disk_stays_bounded() {
     let Opened { mut journal, feeder, .. } = Journal::open(dir_of(&folder), 4000).unwrap();
     let database = Arc::new(Database::default());
     database.fail(true);
-    let rhythm = FeedIntervals { waiting_bytes: 20_000, ..quick() };
-    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm));
+    let intervals = FeedIntervals { waiting_bytes: 20_000, ..quick() };
+    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), intervals));
     let mut written = 0;
     for cseq in 1..=3000 {
-        // Ten phones that refresh for ever, and one that came and went.
+        // Ten phones that keep refreshing, and one that registered and unregistered.
         let batch: Vec<Record> = (0..10).map(|n| bound(&format!("u{n}"), cseq)).collect();
         journal.append(batch);
         if cseq == 1 {
@@ -369,23 +373,23 @@ async fn a_failing_database_loses_nothing_and_the_disk_stays_bounded() {
     until("the segments are rewritten", || folder.segments().iter().any(|name| name.contains("base"))).await;
     until("the disk holds little", || folder.bytes() < 60_000).await;
     assert_eq!(written, 30_000);
-    // The process is killed now: what it leaves tells the last word of each.
+    // The process is killed now: its journal has the latest state of each.
     let expected: Vec<(String, u32)> = (0..10).map(|n| (format!("u{n}"), 3000)).collect();
     feeding.abort();
     assert!(feeding.await.unwrap_err().is_cancelled());
     drop(journal);
     assert_eq!(replayed(&folder).0, expected);
-    // The next life feeds them, once the database is well.
+    // The next run feeds them, after the database has recovered.
     database.fail(false);
     let Opened { journal, feeder, .. } = open(&folder);
     drop(journal);
     assert_eq!(feeder.run(Arc::clone(&database), quick()).await, FeedResult::All);
-    assert_eq!(told(RuntimeState::default(), &database.pending()).0, expected);
+    assert_eq!(restored(RuntimeState::default(), &database.pending()).0, expected);
     assert_eq!(folder.segments(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn what_cannot_be_fed_at_the_end_waits_for_the_next_start() {
+async fn records_not_fed_at_the_end_wait_for_the_next_start() {
     let folder = Folder::new("end");
     let Opened { mut journal, feeder, .. } = open(&folder);
     let database = Arc::new(Database::default());

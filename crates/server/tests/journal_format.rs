@@ -1,4 +1,4 @@
-//! Every journal that was ever written can be read: the golden files are never written anew, and each version of the format has its own.
+//! Every journal that was ever written can be read: the golden files are never rewritten, and each version of the format has its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use model::{
 use server::journal::{Journal, Opened, Pending};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
-/// Mark, version, length, CRC-32.
-const HEAD: usize = 10;
+/// Bytes of the frame header: marker, version, length, CRC-32.
+const HEADER: usize = 10;
 
 struct Folder(PathBuf);
 
@@ -117,7 +117,7 @@ fn carrier() -> LegRecord {
     }
 }
 
-/// The causes that there were when version 1 was written, in the order that they had.
+/// The causes of version 1, in the order of their indexes.
 const CAUSES: [Cause; 39] = [
     Cause::Completed,
     Cause::Cancelled,
@@ -160,7 +160,7 @@ const CAUSES: [Cause; 39] = [
     Cause::EmergencyNoRoute,
 ];
 
-/// What `journal-v1.log` holds, as it is understood today.
+/// The records of `journal-v1.log`.
 fn version_1() -> Vec<Record> {
     let binding = Binding {
         username: "ana".into(),
@@ -272,7 +272,7 @@ fn version_1() -> Vec<Record> {
     records
 }
 
-/// What `journal-v2.log` holds: the same, and what has come since.
+/// The records of `journal-v2.log`: those of version 1, and later additions.
 fn version_2() -> Vec<Record> {
     let mut records = version_1();
     let address = "0.0.0.0:5060".parse().unwrap();
@@ -327,7 +327,7 @@ fn bytes_of(records: Vec<Record>) -> Vec<u8> {
     fs::read(folder.0.join("0000000001.log")).unwrap()
 }
 
-/// What a journal's segment says.
+/// The pending records and faults of a segment.
 fn read(segment: &[u8]) -> (Pending, Vec<String>) {
     let folder = Folder::new("read");
     folder.segment(segment);
@@ -335,14 +335,14 @@ fn read(segment: &[u8]) -> (Pending, Vec<String>) {
     (opened.pending, opened.faults)
 }
 
-fn said(records: Vec<Record>) -> Pending {
+fn pending_of(records: Vec<Record>) -> Pending {
     let mut pending = Pending::default();
     records.into_iter().for_each(|record| pending.apply(1, record));
     pending
 }
 
-/// Everything that a journal says, in a form that can be compared.
-fn told(pending: Pending) -> (Vec<(u64, Record)>, Vec<Fact>, Option<Timestamp>) {
+/// Everything in a journal, in a comparable form.
+fn comparable(pending: Pending) -> (Vec<(u64, Record)>, Vec<Fact>, Option<Timestamp>) {
     let (facts, alive) = (pending.facts(), pending.alive());
     (sorted(pending.into_records()), facts, alive)
 }
@@ -357,35 +357,35 @@ fn a_journal_of_version_1_is_read_for_ever() {
     let golden = fs::read(Path::new(GOLDEN).join("journal-v1.log")).unwrap();
     let (pending, faults) = read(&golden);
     assert_eq!(faults, Vec::<String>::new());
-    assert!(pending.alive().is_some(), "its file says when the process lived");
-    assert_eq!(sorted(pending.into_records()), sorted(said(version_1()).into_records()));
+    assert!(pending.alive().is_some(), "the file's modification time says when the process was alive");
+    assert_eq!(sorted(pending.into_records()), sorted(pending_of(version_1()).into_records()));
 }
 
 #[test]
 fn a_journal_of_version_2_is_read_for_ever() {
     let path = Path::new(GOLDEN).join("journal-v2.log");
     if std::env::var("CENTRALITA_GOLDEN").is_ok_and(|word| word == "write") {
-        fs::write(&path, bytes_of(version_2())).unwrap(); // for the one who adds a version
+        fs::write(&path, bytes_of(version_2())).unwrap(); // run by whoever adds a version
     }
     let (pending, faults) = read(&fs::read(&path).unwrap());
     assert_eq!(faults, Vec::<String>::new());
-    assert_eq!(told(pending), told(said(version_2())));
+    assert_eq!(comparable(pending), comparable(pending_of(version_2())));
 }
 
 #[test]
-fn what_is_written_today_is_read_today() {
+fn records_round_trip() {
     let (pending, faults) = read(&bytes_of(version_2()));
     assert_eq!(faults, Vec::<String>::new());
-    assert_eq!(told(pending), told(said(version_2())));
+    assert_eq!(comparable(pending), comparable(pending_of(version_2())));
 }
 
-/// A frame with a payload of the same length, where `change` has its way with it.
+/// The frame of a record, modified by `change`, which keeps its length.
 fn frame(record: Record, version: u8, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = bytes_of(vec![record]);
     change(&mut bytes);
     bytes[1] = version;
-    let crc = crc32fast::hash(&[&[version], &bytes[HEAD..]].concat());
-    bytes[6..HEAD].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&[&[version], &bytes[HEADER..]].concat());
+    bytes[6..HEADER].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
@@ -394,7 +394,7 @@ fn opened(name: &str) -> Record {
 }
 
 #[test]
-fn what_a_later_version_wrote_is_said_and_kept_until_one_reads_it() {
+fn frames_of_a_later_version_are_reported_and_kept_until_they_can_be_decoded() {
     let folder = Folder::new("later");
     let later = frame(opened("session_a"), 9, |_| {});
     let unknown = frame(opened("session_b"), 2, |bytes| {
@@ -402,29 +402,29 @@ fn what_a_later_version_wrote_is_said_and_kept_until_one_reads_it() {
         bytes[word..word + 11].copy_from_slice(b"call_parked");
     });
     let field = frame(opened("session_c"), 2, |bytes| {
-        // A field of another name is passed over where ours may be missing.
+        // An unknown field is ignored, and our optional field may be missing.
         let word = bytes.windows(6).position(|word| word == b"device").unwrap();
         bytes[word..word + 6].copy_from_slice(b"gadget");
     });
     let known = frame(opened("session_d"), 2, |_| {});
     folder.segment(&[&*later, &*unknown, &*field, &*known].concat());
     let Opened { faults, pending, .. } = folder.open();
-    assert_eq!(faults.iter().filter(|fault| fault.contains("is kept, but not understood")).count(), 2);
-    assert_eq!(faults[2..], ["2 records of a later version are kept for it"]);
-    let knows = |name: &str| pending.knows(&session(name));
-    assert_eq!(["a", "b", "c", "d"].map(|n| knows(&format!("session_{n}"))), [false, false, true, true]);
-    // Looking again keeps them once, and the segment is not needed for it.
+    assert_eq!(faults.iter().filter(|fault| fault.contains("cannot be decoded and is kept")).count(), 2);
+    assert_eq!(faults[2..], ["2 records of a later version are kept for that version"]);
+    let has = |name: &str| pending.has_call(&session(name));
+    assert_eq!(["a", "b", "c", "d"].map(|n| has(&format!("session_{n}"))), [false, false, true, true]);
+    // Opening again keeps them once, and the segment is not needed for it.
     drop(folder.open());
     fs::remove_file(folder.0.join("0000000001.log")).unwrap();
     assert_eq!(fs::read(folder.0.join("kept.frames")).unwrap(), [later.clone(), unknown.clone()].concat());
-    // The version that reads them: what a call was is true as ever, where a phone was is not.
+    // A version that can decode them: a call record is still valid, a registration is outdated.
     let binding = version_1().swap_remove(0);
     let since = [&*frame(opened("session_e"), 2, |_| {}), &*frame(binding, 2, |_| {}), &*later].concat();
     fs::write(folder.0.join("kept.frames"), since).unwrap();
     let Opened { faults, pending, .. } = folder.open();
-    assert!(pending.knows(&session("session_e")));
+    assert!(pending.has_call(&session("session_e")));
     assert_eq!(pending.len(), (1, 0));
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(fs::read(folder.0.join("kept.frames")).unwrap(), later);
-    assert!(folder.open().pending.knows(&session("session_e")), "it is in a segment now");
+    assert!(folder.open().pending.has_call(&session("session_e")), "it is in a segment now");
 }

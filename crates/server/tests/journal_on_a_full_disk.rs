@@ -1,4 +1,4 @@
-//! What the journal does on a disk that is really full: a tmpfs of this test's own.
+//! The journal on a full disk: a tmpfs of this test's own.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ fn closed(n: usize) -> Record {
     }))
 }
 
-/// How many user names a reader finds, and what it complains of.
+/// Numbers of bindings and calls that a reader finds, and the faults it reports.
 fn replayed(path: &Path) -> (usize, usize, Vec<String>) {
     let opened = Journal::open(path, 1 << 24).unwrap();
     let calls = opened.pending.len().0;
@@ -92,80 +92,80 @@ fn replayed(path: &Path) -> (usize, usize, Vec<String>) {
 }
 
 #[test]
-fn what_was_set_aside_keeps_every_promise_until_nothing_new_is_taken_on() {
+fn the_preallocated_space_keeps_every_accepted_record_until_nothing_new_is_accepted() {
     let disk = Disk::new("spent", 24);
     let mut journal = Journal::open(&disk.journal(), 1 << 24).unwrap().journal;
     assert_eq!(journal.room_changed(), None);
     let filling = disk.mount().fill();
     let mut seen = Vec::new();
-    let mut promised = 0;
-    // The exchange promises as long as it is not told to stop.
+    let mut accepted = 0;
+    // The switch accepts registrations until it is told to stop.
     while !seen.contains(&JournalRoom::Spent) {
-        journal.append(vec![bound(promised)]);
-        promised += 1;
+        journal.append(vec![bound(accepted)]);
+        accepted += 1;
         seen.extend(journal.room_changed());
-        assert!(promised < 100_000, "never told: {seen:?}");
+        assert!(accepted < 100_000, "never told: {seen:?}");
     }
     assert_eq!(seen, [JournalRoom::Low, JournalRoom::Spent]);
-    assert!(promised > 5_000, "{promised}");
-    // The ends of a thousand calls that are up fit into what is left.
+    assert!(accepted > 5_000, "{accepted}");
+    // The ends of a thousand calls that are up fit into the reserved space.
     for n in 0..1_000 {
         journal.append(vec![closed(n)]);
     }
     let killed = disk.path.join("killed");
-    std::mem::forget(journal); // a kill: nothing is tidied up
+    std::mem::forget(journal); // a kill: no clean-up
     drop(filling);
     copy(&disk.journal(), &killed);
-    assert_eq!(replayed(&killed), (promised, 1_000, Vec::new()));
+    assert_eq!(replayed(&killed), (accepted, 1_000, Vec::new()));
 }
 
 #[test]
-fn a_record_that_was_torn_by_a_full_disk_is_written_whole_when_there_is_room() {
+fn a_record_torn_by_a_full_disk_is_rewritten_when_there_is_space() {
     let disk = Disk::new("torn", 40);
     let mut journal = Journal::open(&disk.journal(), 1 << 26).unwrap().journal;
     let filling = disk.mount().fill();
     let written = || -> u64 {
         std::fs::read_dir(disk.journal()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum()
     };
-    let (mut promised, mut room) = (0, None);
-    // Nobody heeds the warning, until the last block is used and a batch does not fit.
+    let (mut accepted, mut room) = (0, None);
+    // The warning is ignored until the last block is used and a batch does not fit.
     loop {
         let before = written();
-        journal.append((0..50).map(|n| bound(promised + n)).collect());
-        promised += 50;
+        journal.append((0..50).map(|n| bound(accepted + n)).collect());
+        accepted += 50;
         room = journal.room_changed().or(room);
         if written() == before {
             break;
         }
-        assert!(promised < 100_000, "the disk never ends");
+        assert!(accepted < 100_000, "the disk never ends");
     }
     assert_eq!(room, Some(JournalRoom::Spent));
     drop(filling);
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while journal.room_changed() != Some(JournalRoom::Ample) {
-        assert!(begun.elapsed().as_secs() < 10, "the journal never has room again");
+        assert!(started.elapsed().as_secs() < 10, "the journal never has space again");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    journal.append(vec![bound(promised)]);
-    promised += 1;
+    journal.append(vec![bound(accepted)]);
+    accepted += 1;
     drop(journal);
     let (bindings, _, faults) = replayed(&disk.journal());
-    assert_eq!((bindings, faults), (promised, Vec::new()));
+    assert_eq!((bindings, faults), (accepted, Vec::new()));
 }
 
 #[test]
-fn a_start_on_a_full_disk_takes_on_nothing_until_there_is_room() {
+fn a_start_on_a_full_disk_accepts_nothing_until_there_is_space() {
     let disk = Disk::new("start", 16);
     std::fs::create_dir(disk.journal()).unwrap();
     let filling = disk.mount().fill();
     let mut journal = Journal::open(&disk.journal(), 1 << 24).unwrap().journal;
     assert_eq!(journal.room_changed(), Some(JournalRoom::Spent));
-    journal.append(vec![bound(0)]); // an answer that could not wait
+    journal.append(vec![bound(0)]); // a response that could not wait
     assert_eq!(journal.room_changed(), None);
     drop(filling);
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     while journal.room_changed() != Some(JournalRoom::Ample) {
-        assert!(begun.elapsed().as_secs() < 10, "the journal never has room again");
+        assert!(started.elapsed().as_secs() < 10, "the journal never has space again");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     drop(journal);

@@ -1,4 +1,4 @@
-//! A database that is away for long: what waits for it is in the journal, and memory holds a part of it (D10).
+//! A long database outage: waiting records are in the journal, and memory holds a bounded part of them (D10).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use server::journal::{FeedIntervals, FeedResult, Journal, Opened, RecordSink};
 use store::StoreError;
 
 const CALLS: usize = 100_000;
-/// Less than a tenth of what all of them would take.
+/// Memory limit, bytes: less than a tenth of what all records would take.
 const MEMORY: u64 = 150_000_000;
 
 struct Folder(PathBuf);
@@ -28,11 +28,11 @@ impl Drop for Folder {
 #[derive(Default)]
 struct Database {
     away: Mutex<bool>,
-    told: Mutex<Told>,
+    received: Mutex<Received>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Received {
     attempts: usize,
     closed: BTreeSet<String>,
     ladders: BTreeSet<String>,
@@ -41,23 +41,23 @@ struct Told {
 
 impl RecordSink for Database {
     async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut told = self.told.lock().unwrap();
-        told.attempts += 1;
+        let mut received = self.received.lock().unwrap();
+        received.attempts += 1;
         if *self.away.lock().unwrap() {
             return Err(StoreError::Url { url: "away".into() });
         }
         for record in records {
             match record {
                 Record::CallClosed(call) if call.legs.len() == 2 => {
-                    told.closed.insert(call.id.to_string());
+                    received.closed.insert(call.id.to_string());
                 }
                 Record::Ladder { call, blob } if blob.len() == 2_000 => {
-                    told.ladders.insert(call.to_string());
+                    received.ladders.insert(call.to_string());
                 }
                 Record::Noted(CallEvent::Answered { call, .. }) => {
-                    told.answered.insert(call.to_string());
+                    received.answered.insert(call.to_string());
                 }
-                other => panic!("nobody wrote this: {other:?}"),
+                other => panic!("unexpected record: {other:?}"),
             }
         }
         Ok(())
@@ -106,7 +106,7 @@ fn records(n: usize) -> [Record; 3] {
     ]
 }
 
-/// Bytes of memory that this process holds.
+/// Resident memory of this process, bytes.
 fn memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -121,7 +121,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn rhythm() -> FeedIntervals {
+fn intervals() -> FeedIntervals {
     FeedIntervals {
         calls: Duration::from_millis(5),
         retry: Duration::from_millis(5),
@@ -130,8 +130,8 @@ fn rhythm() -> FeedIntervals {
 }
 
 fn all(database: &Database) -> [usize; 3] {
-    let told = database.told.lock().unwrap();
-    [told.closed.len(), told.ladders.len(), told.answered.len()]
+    let received = database.received.lock().unwrap();
+    [received.closed.len(), received.ladders.len(), received.answered.len()]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,40 +141,40 @@ async fn a_hundred_thousand_calls_wait_on_the_disk_and_none_is_lost() {
     let Opened { mut journal, feeder, done, .. } = Journal::open(&folder.0, 16 << 20).unwrap();
     let database = Arc::new(Database::default());
     *database.away.lock().unwrap() = true;
-    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm()));
+    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), intervals()));
     let before = memory();
     let mut most = 0;
     let fact = Fact::GreetingDropped { name: "voicemail/ext_1/greeting-1".into() };
     for n in 0..CALLS {
         journal.append(records(n).into());
         if n == CALLS / 2 {
-            // Done while it would have to be read again: that it is done is not forgotten.
+            // Executed while the feeder rereads segments: the completion must not be lost.
             journal.append(vec![Record::Voicemail(Box::new(fact.clone()))]);
-            done.tell(fact.clone());
+            done.mark(fact.clone());
         }
         if n % 1_000 == 0 {
-            let attempts = database.told.lock().unwrap().attempts;
-            until("the feeder has looked", || database.told.lock().unwrap().attempts > attempts).await;
+            let attempts = database.received.lock().unwrap().attempts;
+            until("the feeder has looked", || database.received.lock().unwrap().attempts > attempts).await;
             most = most.max(memory());
         }
     }
     assert_eq!(all(&database), [0; 3]);
     assert!(most < before + MEMORY, "{} MB more than at the beginning", (most - before) / 1_000_000);
-    // A crash now, and the same at the start of the next process.
+    // A crash now, and the next start.
     feeding.abort();
     assert!(feeding.await.unwrap_err().is_cancelled());
     drop(journal);
     let Opened { mut journal, feeder, pending, done, .. } = Journal::open(&folder.0, 16 << 20).unwrap();
-    assert!(pending.knows(&CallId::parse("session_00000007").unwrap()));
+    assert!(pending.has_call(&CallId::parse("session_00000007").unwrap()));
     assert_eq!(pending.facts(), std::slice::from_ref(&fact));
     drop(pending);
-    done.tell(fact);
+    done.mark(fact);
     let grown = memory().saturating_sub(before);
     assert!(grown < 2 * MEMORY, "{} MB more than at the beginning", grown / 1_000_000);
     *database.away.lock().unwrap() = false;
-    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), rhythm()));
+    let feeding = tokio::spawn(feeder.run(Arc::clone(&database), intervals()));
     until("it has them all", || all(&database) == [CALLS; 3]).await;
-    // What comes afterwards is told as ever.
+    // Later records are fed as usual.
     journal.append(records(CALLS).into());
     until("it has one more", || all(&database) == [CALLS + 1; 3]).await;
     drop((journal, done));

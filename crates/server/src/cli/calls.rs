@@ -11,9 +11,9 @@ const COLUMNS: [shape::Column; 7] = [
     ("STATUS", "ESTADO", "status"),
     ("FROM", "DE", "fromNumber"),
     ("TO", "A", "toNumber"),
-    ("STARTED", "EMPEZÓ", "startedAt"),
+    ("STARTED", "INICIO", "startedAt"),
     ("SECONDS", "SEGUNDOS", "durationSeconds"),
-    ("END", "FIN", "endReason"),
+    ("END", "CAUSA", "endReason"),
 ];
 
 const SHOWN: &[shape::Column] = &[
@@ -23,41 +23,41 @@ const SHOWN: &[shape::Column] = &[
     ("From", "De", "fromNumber"),
     ("To", "A", "toNumber"),
     ("User", "Usuario", "userId"),
-    ("Started", "Empezó", "startedAt"),
+    ("Started", "Inicio", "startedAt"),
     ("Answered", "Contestada", "answeredAt"),
-    ("Ended", "Terminó", "endedAt"),
+    ("Ended", "Fin", "endedAt"),
     ("Seconds", "Segundos", "durationSeconds"),
-    ("End", "Fin", "endReason"),
+    ("End", "Causa", "endReason"),
     ("Reason", "Motivo", "sentence"),
     ("MOS", "MOS", "quality.mos"),
     ("Recordings", "Grabaciones", "recordings"),
 ];
 const LEGS: &[shape::Column] = &[
-    ("ROLE", "PAPEL", "role"),
-    ("PARTY", "PARTE", "party"),
+    ("ROLE", "FUNCIÓN", "role"),
+    ("PARTY", "INTERLOCUTOR", "party"),
     ("ADDRESS", "DIRECCIÓN", "address"),
-    ("ANSWERED", "CONTESTÓ", "answeredAt"),
-    ("END", "FIN", "endReason"),
+    ("ANSWERED", "CONTESTADA", "answeredAt"),
+    ("END", "CAUSA", "endReason"),
     ("SIP", "SIP", "sipStatus"),
     ("CODEC", "CÓDEC", "codec"),
     ("MOS", "MOS", "quality.mos"),
 ];
 const TRACE: &[shape::Column] = &[("RULE", "REGLA", "rule"), ("OUTCOME", "RESULTADO", "outcome")];
 
-/// What can be done with calls.
+/// Verbs of `call`.
 #[derive(Debug, Subcommand)]
 pub(super) enum CallVerb {
     /// Ring a phone, then connect it: `originate 1001 1002`, `originate 1001 --app echo`
     Originate {
-        /// Who is rung first; also `Local/NUMBER@context`
+        /// Number that rings first; also `Local/NUMBER@context`
         from: String,
-        /// Who is called then; or the words `application NAME`
+        /// Number called next; or the words `application NAME`
         #[arg(num_args = 0..=2, value_name = "TO")]
         to: Vec<String>,
         /// Connect to an application instead
         #[arg(long, value_enum)]
         app: Option<Application>,
-        /// Whose call it is [default: the key's owner]
+        /// Owner of the call [default: the key's owner]
         #[arg(long)]
         user: Option<String>,
     },
@@ -66,31 +66,31 @@ pub(super) enum CallVerb {
         /// Only those in progress
         #[arg(long)]
         active: bool,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
     /// Show one call
     Show {
-        /// Its id, session_…
+        /// Id of the call, session_…
         id: String,
     },
     /// End a call
     End {
-        /// Its id, session_…
+        /// Id of the call, session_…
         id: String,
     },
     /// Show every SIP message of a call
     Trace {
-        /// Its id, session_…
+        /// Id of the call, session_…
         id: String,
     },
 }
 
-/// What a call can be connected to besides a number.
+/// Applications that a call can be connected to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum Application {
-    /// The caller hears itself
+    /// Echoes the caller's audio
     Echo,
     /// A tone of 1004 Hz
     Milliwatt,
@@ -117,12 +117,12 @@ pub(super) fn run(shared: &Shared, verb: CallVerb) -> Result<(), Fault> {
         }
         CallVerb::Show { id } => {
             let answer =
-                reach::client(shared)?.get(&format!("/api/v1/opensips/call/{}", checked(&id)?))?.json()?;
+                reach::client(shared)?.get(&format!("/api/v1/opensips/call/{}", parse_id(&id)?))?.json()?;
             show(shared, answer["session"].clone());
             Ok(())
         }
         CallVerb::End { id } => {
-            let path = format!("/api/v1/opensips/call/{}/end", checked(&id)?);
+            let path = format!("/api/v1/opensips/call/{}/end", parse_id(&id)?);
             let answer = reach::client(shared)?.post(&path, None)?.json()?;
             shape::fields(shared, &answer["session"], &COLUMNS);
             Ok(())
@@ -131,7 +131,7 @@ pub(super) fn run(shared: &Shared, verb: CallVerb) -> Result<(), Fault> {
     }
 }
 
-/// The call, its legs, and why it was routed so.
+/// Print the call, its legs, and the trace of its routing.
 fn show(shared: &Shared, mut session: Value) {
     if shared.output == Output::Json {
         return shape::say(shared, &session, "");
@@ -141,10 +141,9 @@ fn show(shared: &Shared, mut session: Value) {
     let language = lang::current().pick(model::Language::English, model::Language::Spanish);
     session["sentence"] = cause.map(|cause| cause.sentence(language)).into();
     shape::fields(shared, &session, SHOWN);
-    for (english, spanish, name, columns) in [
-        ("Legs", "Tramos", "legs", LEGS),
-        ("Why it was routed so", "Por qué se encaminó así", "trace", TRACE),
-    ] {
+    for (english, spanish, name, columns) in
+        [("Legs", "Tramos", "legs", LEGS), ("Why it was routed so", "Enrutamiento", "trace", TRACE)]
+    {
         let rows = session[name].as_array().cloned().unwrap_or_default();
         if !rows.is_empty() {
             shape::heading(shared, lang::current().pick(english, spanish));
@@ -179,7 +178,7 @@ fn originate(
     Ok(())
 }
 
-/// `+1415` in `Local/+1415@from-internal`, as the seeds write it (S114).
+/// `+1415` of `Local/+1415@from-internal`, as written in the seed documents (S114).
 fn local_number(text: &str) -> &str {
     match text.strip_prefix("Local/") {
         Some(rest) => rest.split('@').next().unwrap_or(rest),
@@ -198,14 +197,14 @@ fn destination(words: &[String], app: Option<Application>) -> Result<String, Fau
         ([] | [_, _], Some(app)) => Ok(app.number().into()),
         ([to], None) => Ok(local_number(to).into()),
         _ => Err(Fault::Usage(tr!(
-            "name whom to call: a number, or --app echo",
-            "diga a quién se llama: un número, o --app echo"
+            "give a number to call, or --app echo",
+            "indique un número de destino, o --app echo"
         ))),
     }
 }
 
 fn trace(shared: &Shared, id: &str) -> Result<(), Fault> {
-    let id = checked(id)?;
+    let id = parse_id(id)?;
     let client = reach::client(shared)?;
     match shared.output {
         Output::Json => shape::say(shared, &client.get(&format!("/api/v1/calls/{id}/ladder"))?.json()?, ""),
@@ -214,7 +213,7 @@ fn trace(shared: &Shared, id: &str) -> Result<(), Fault> {
             if answer.status != 200 {
                 answer.clone().json()?;
             }
-            // Keep line ends, and nothing else that moves a cursor: phones wrote this.
+            // Keep newlines, and replace other control characters: the text comes from phones.
             let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
             let text: String = answer.text.replace('\r', "").chars().map(shown).collect();
             shape::say(shared, &Value::Null, &text);
@@ -223,8 +222,8 @@ fn trace(shared: &Shared, id: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An id goes into a path: only what an id may hold.
-fn checked(id: &str) -> Result<model::CallId, Fault> {
+/// Check an id before it is put into a path.
+fn parse_id(id: &str) -> Result<model::CallId, Fault> {
     model::CallId::parse(id).map_err(|error| Fault::Usage(error.to_string()))
 }
 
@@ -233,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_of_the_seeds_is_understood() {
+    fn the_originate_line_of_the_seed_documents_is_accepted() {
         let words: Vec<String> = ["application", "Echo"].map(str::to_owned).into(); // S114
         assert_eq!(destination(&words, None), Ok("*43".into()));
         assert_eq!(local_number("Local/+14155238886@from-internal"), "+14155238886");

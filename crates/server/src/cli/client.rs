@@ -1,4 +1,4 @@
-//! A small HTTP client: one request, one connection, no TLS. It speaks with our own API on this machine.
+//! Minimal HTTP client for the API on this machine: one request per connection, no TLS.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::Fault;
 use crate::{lang, tr};
 
-/// Bytes of an answer that we are willing to hold.
-const ANSWER_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes that are read of a response at most.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Speaks with one server under one key.
+/// Client of one server, with one API key.
 #[derive(Clone, Debug)]
 pub struct Client {
     authority: String,
     key: Option<Secret<String>>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
     /// HTTP status.
@@ -31,7 +31,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; what the server refused is a fault in its own words.
+    /// The body as JSON; an error status becomes a [`Fault`] with the server's text.
     pub fn json(self) -> Result<Value, Fault> {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
         if !(200..300).contains(&self.status) {
@@ -45,7 +45,7 @@ impl Answer {
             });
         }
         body.ok_or_else(|| {
-            Fault::Refused(tr!("the server's answer is not JSON", "la respuesta del servidor no es JSON"))
+            Fault::Refused(tr!("the server's response is not JSON", "la respuesta del servidor no es JSON"))
         })
     }
 }
@@ -56,34 +56,34 @@ impl Client {
         let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') {
             return Err(Fault::Usage(tr!(
-                "{url:?} is no address of a server; write http://HOST:PORT",
-                "{url:?} no es la dirección de un servidor; escriba http://HOST:PUERTO"
+                "{url:?} is not the URL of a server; write http://HOST:PORT",
+                "{url:?} no es la URL de un servidor; escriba http://HOST:PUERTO"
             )));
         }
         Ok(Client { authority: authority.into(), key: key.map(Secret::new) })
     }
 
-    /// `GET`
+    /// Send a `GET` request.
     pub fn get(&self, path: &str) -> Result<Answer, Fault> {
         self.send("GET", path, None)
     }
 
-    /// `POST`, with a body or without.
+    /// Send a `POST` request, with or without a JSON body.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Answer, Fault> {
         self.send("POST", path, body)
     }
 
-    /// `POST` of something that is no JSON.
+    /// Send a `POST` request with a body of type `kind`.
     pub fn post_bytes(&self, path: &str, kind: &str, body: &[u8]) -> Result<Answer, Fault> {
         self.send_bytes("POST", path, Some((kind, body)))
     }
 
-    /// `PUT`
+    /// Send a `PUT` request.
     pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Fault> {
         self.send("PUT", path, Some(body))
     }
 
-    /// `DELETE`
+    /// Send a `DELETE` request.
     pub fn delete(&self, path: &str) -> Result<Answer, Fault> {
         self.send("DELETE", path, None)
     }
@@ -94,7 +94,7 @@ impl Client {
     }
 
     fn send_bytes(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Answer, Fault> {
-        let gone = |error: &dyn std::fmt::Display| {
+        let unreachable = |error: &dyn std::fmt::Display| {
             let authority = &self.authority;
             Fault::Unreachable(tr!(
                 "no server answers at http://{authority}: {error}",
@@ -103,10 +103,10 @@ impl Client {
         };
         let address = self.authority.to_socket_addrs().ok().and_then(|mut found| found.next());
         let address =
-            address.ok_or_else(|| gone(&tr!("there is no such address", "esa dirección no existe")))?;
+            address.ok_or_else(|| unreachable(&tr!("the host does not exist", "el host no existe")))?;
         let mut stream =
-            TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|e| gone(&e))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| gone(&e))?;
+            TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|e| unreachable(&e))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(|e| unreachable(&e))?;
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nAccept-Language: {}\r\nConnection: close\r\n",
             self.authority,
@@ -122,10 +122,13 @@ impl Client {
         }
         request.push_str("\r\n");
         let body = body.map(|(_, body)| body).unwrap_or_default();
-        stream.write_all(request.as_bytes()).and_then(|()| stream.write_all(body)).map_err(|e| gone(&e))?;
+        stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.write_all(body))
+            .map_err(|e| unreachable(&e))?;
         let mut bytes = Vec::new();
-        stream.take(ANSWER_BYTES).read_to_end(&mut bytes).map_err(|e| gone(&e))?;
-        parse(&bytes).ok_or_else(|| gone(&tr!("its answer is no HTTP", "su respuesta no es HTTP")))
+        stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut bytes).map_err(|e| unreachable(&e))?;
+        parse(&bytes).ok_or_else(|| unreachable(&tr!("its response is not HTTP", "su respuesta no es HTTP")))
     }
 }
 
@@ -161,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_whole_and_in_chunks() {
+    fn responses_are_read_whole_and_chunked() {
         let plain = parse(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
         assert_eq!((plain.status, plain.text.as_str()), (200, "{}"));
         let chunks = parse(

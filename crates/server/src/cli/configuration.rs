@@ -7,12 +7,12 @@ use super::{Fault, Output, Shared, shape};
 use crate::config::{KEYS, Loaded, Origin};
 use crate::tr;
 
-/// What can be done with the configuration.
+/// Verbs of `config`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigVerb {
-    /// Say what is wrong with it, or print what is in force
+    /// Check the configuration and print the settings in force
     Check,
-    /// Print what is in force, with secrets hidden
+    /// Print the settings in force, with secrets hidden
     Show,
 }
 
@@ -25,17 +25,17 @@ pub(super) fn run(shared: &Shared, verb: ConfigVerb) -> Result<(), Fault> {
         (ConfigVerb::Check, Output::Table) => {
             let file = loaded.file.as_ref().map(|file| file.display().to_string());
             let file = file.unwrap_or_else(|| tr!("no file, defaults", "sin archivo, valores por defecto"));
-            let said = tr!(
+            let text = tr!(
                 "{text}\n\nThe configuration is good ({file}).",
-                "{text}\n\nLa configuración está bien ({file})."
+                "{text}\n\nLa configuración es correcta ({file})."
             );
-            shape::say(shared, &Value::Null, &said);
+            shape::say(shared, &Value::Null, &text);
         }
     }
     Ok(())
 }
 
-/// The effective configuration as a file that would bring it about; secrets are hidden, and what was set says where.
+/// The effective configuration as a TOML file, with secrets hidden and the origin of each setting that is not the default.
 pub(super) fn toml(loaded: &Loaded) -> String {
     let mut lines = Vec::new();
     let mut section = "";
@@ -60,7 +60,7 @@ fn json(loaded: &Loaded) -> Value {
         let Some(value) = (key.show)(&loaded.config) else { continue };
         let origin = loaded.origins.iter().find(|(name, _)| *name == key.name);
         let origin = origin.map_or(Origin::Default.to_string(), |(_, origin)| origin.to_string());
-        // What is shown is TOML, whose texts, numbers and lists are those of JSON.
+        // The values are TOML texts, numbers and lists, which are written as in JSON.
         let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));
         all.insert(key.name.into(), serde_json::json!({ "value": value, "origin": origin }));
     }

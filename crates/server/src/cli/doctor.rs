@@ -1,6 +1,6 @@
-//! `doctor`: looks for what would keep phones from working, at the server that runs or, where none does, at what `serve` will need.
+//! `doctor`: checks the running server, or, if none runs, what `serve` will need, for problems that keep phones from working.
 
-mod needs;
+mod requirements;
 mod running;
 
 use std::time::{Duration, SystemTime};
@@ -13,10 +13,10 @@ use crate::data::DataDir;
 use crate::lang;
 use crate::tr;
 
-/// 2026-01-01: no clock that is right shows less.
+/// 2026-01-01: any correct clock shows a later time.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
-/// Fewer descriptors than this are few for an office.
-const FILES: u64 = 16_384;
+/// Fewer file descriptors than this get a warning.
+const MIN_FILES: u64 = 16_384;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
@@ -25,7 +25,7 @@ enum Verdict {
     Bad,
 }
 
-/// What was found of one thing.
+/// Result of one check.
 struct Finding {
     check: String,
     verdict: Verdict,
@@ -53,11 +53,11 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     let mut findings = Vec::new();
     match data.running() {
         Err(error) => findings.push(Finding::bad(server, error.to_string())),
-        Ok(Some(running)) => running::look(&data, running.pid, loaded.as_ref().ok(), &mut findings),
+        Ok(Some(running)) => running::check(&data, running.pid, loaded.as_ref().ok(), &mut findings),
         Ok(None) => {
             findings.push(Finding::good(server, tr!("does not run", "no está en marcha")));
             if let Ok(loaded) = &loaded {
-                needs::look(&loaded.config, &data, &mut findings)?;
+                requirements::check(&loaded.config, &data, &mut findings)?;
             }
         }
     }
@@ -67,28 +67,28 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
             findings.push(Finding::bad(tr!("configuration", "configuración"), fault.to_string()));
         }
     }
-    findings.extend([needs::disk(&data), clock(&data)]);
+    findings.extend([requirements::disk(&data), clock(&data)]);
     let rows: Vec<Value> = findings.iter().map(|finding| row(shared, finding)).collect();
     let columns = [
         ("CHECK", "COMPROBACIÓN", "check"),
-        ("VERDICT", "VEREDICTO", "verdict"),
+        ("VERDICT", "ESTADO", "verdict"),
         ("FOUND", "RESULTADO", "found"),
     ];
     shape::rows(shared, &rows, &columns);
     match findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count() {
         0 => Ok(()),
-        1 => Err(Fault::Refused(tr!("1 check is bad", "1 comprobación está mal"))),
-        bad => Err(Fault::Refused(tr!("{bad} checks are bad", "{bad} comprobaciones están mal"))),
+        1 => Err(Fault::Refused(tr!("1 check failed", "1 comprobación ha fallado"))),
+        bad => Err(Fault::Refused(tr!("{bad} checks failed", "{bad} comprobaciones han fallado"))),
     }
 }
 
 fn row(shared: &Shared, finding: &Finding) -> Value {
     let (word, spanish) = match finding.verdict {
-        Verdict::Good => ("ok", "bien"),
+        Verdict::Good => ("ok", "correcto"),
         Verdict::Warning => ("warning", "aviso"),
-        Verdict::Bad => ("bad", "mal"),
+        Verdict::Bad => ("bad", "error"),
     };
-    // Programs read the same word in every language.
+    // JSON output is the same in every language.
     let word = if shared.output == super::Output::Json { word } else { lang::current().pick(word, spanish) };
     json!({ "check": finding.check, "verdict": word, "found": finding.found })
 }
@@ -100,42 +100,42 @@ fn clock(data: &DataDir) -> Finding {
         return Finding::bad(
             check,
             tr!(
-                "the clock is years late: registrations and records would be wrong; set it (NTP)",
-                "el reloj va años atrasado: los registros saldrían mal; póngalo en hora (NTP)"
+                "the clock is years slow: registrations and call records would be wrong; set it (NTP)",
+                "el reloj está atrasado varios años: los registros y las llamadas tendrían fechas erróneas; póngalo en hora (NTP)"
             ),
         );
     }
-    // A file that was written later than now: the clock was set back.
+    // A file modified in the future: the clock was set back.
     let written = data.log().metadata().and_then(|log| log.modified());
     if written.is_ok_and(|at| at > now + Duration::from_secs(60)) {
         return Finding::bad(
             check,
             tr!(
-                "the clock was set back: the log was written in the future",
-                "el reloj se atrasó: el registro se escribió en el futuro"
+                "the clock was set back: the log file has a modification time in the future",
+                "el reloj se ha atrasado: el archivo de log tiene una fecha futura"
             ),
         );
     }
-    Finding::good(check, tr!("plausible", "verosímil"))
+    Finding::good(check, tr!("plausible", "hora coherente"))
 }
 
-/// Whether there are descriptors enough.
+/// Check the limit of file descriptors.
 fn files(limit: Option<u64>) -> Finding {
     let check = lang::current().pick("open files", "archivos abiertos");
     match limit {
         None => Finding::good(check, tr!("unlimited", "sin límite")),
-        Some(limit) if limit < FILES => Finding::warning(
+        Some(limit) if limit < MIN_FILES => Finding::warning(
             check,
             tr!(
-                "{limit} at most; a call needs 4, a TCP phone 1 (raise LimitNOFILE or ulimit -n)",
-                "{limit} como mucho; una llamada necesita 4, un teléfono TCP 1 (suba LimitNOFILE o ulimit -n)"
+                "limit {limit}; a call needs 4, a TCP phone 1 (raise LimitNOFILE or ulimit -n)",
+                "límite {limit}; una llamada necesita 4 y un teléfono TCP 1 (aumente LimitNOFILE o ulimit -n)"
             ),
         ),
-        Some(limit) => Finding::good(check, tr!("{limit} at most", "{limit} como mucho")),
+        Some(limit) => Finding::good(check, tr!("limit {limit}", "límite {limit}")),
     }
 }
 
-/// How many calls the ports carry (S103).
+/// Check how many calls the RTP port range allows (S103).
 fn rtp(config: &Config) -> Finding {
     let check = lang::current().pick("RTP ports", "puertos RTP");
     let (start, end) = (u32::from(*config.media.ports.start()), u32::from(*config.media.ports.end()));
@@ -145,16 +145,16 @@ fn rtp(config: &Config) -> Finding {
         return Finding::warning(
             check,
             tr!(
-                "{pairs} port pairs carry {calls} calls of two phones, fewer than limits.calls_per_user allows one user ({one_user})",
-                "{pairs} pares de puertos llevan {calls} llamadas de dos teléfonos, menos de las que limits.calls_per_user permite a un usuario ({one_user})"
+                "{pairs} port pairs are enough for {calls} calls between two phones, fewer than limits.calls_per_user ({one_user})",
+                "{pairs} pares de puertos permiten {calls} llamadas entre dos teléfonos, menos que limits.calls_per_user ({one_user})"
             ),
         );
     }
     Finding::good(
         check,
         tr!(
-            "{pairs} port pairs carry {calls} calls of two phones",
-            "{pairs} pares de puertos llevan {calls} llamadas de dos teléfonos"
+            "{pairs} port pairs are enough for {calls} calls between two phones",
+            "{pairs} pares de puertos permiten {calls} llamadas entre dos teléfonos"
         ),
     )
 }

@@ -34,33 +34,33 @@ const SHOWN: &[shape::Column] = &[
     ("Server", "Servidor", "sipCredentials.proxyServer"),
     ("Forwarding", "Desvío", "forwardingEnabled"),
     ("Forwards to", "Desvía a", "forwardingNumber"),
-    ("Forwards when", "Desvía cuando", "forwardingMode"),
+    ("Forwards when", "Desvía si", "forwardingMode"),
     ("Voicemail", "Buzón de voz", "voicemailEnabled"),
     ("Do not disturb", "No molestar", "doNotDisturb"),
     ("Call waiting", "Llamada en espera", "callWaiting"),
-    ("Rings, seconds", "Suena, segundos", "ringSeconds"),
+    ("Rings, seconds", "Tiempo de timbre (s)", "ringSeconds"),
     ("Recorded calls", "Llamadas grabadas", "recordCalls"),
-    ("Zone", "Zona", "timezone"),
+    ("Time zone", "Zona horaria", "timezone"),
 ];
 
-/// Extensions whose passwords an import has made.
-const MADE: [shape::Column; 3] = [
+/// Columns of the extensions whose passwords an import has generated.
+const GENERATED: [shape::Column; 3] = [
     ("NUMBER", "NÚMERO", "extensionNumber"),
     ("USER NAME", "USUARIO", "username"),
     ("PASSWORD", "CONTRASEÑA", "password"),
 ];
 
-/// What can be done with extensions.
+/// Verbs of `extension`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ExtensionVerb {
-    /// Make an extension and show its password, once
+    /// Create an extension and show its password, once
     Add {
         /// Its number, 2 to 6 digits [default: the next free one]
         number: Option<String>,
-        /// The person's name
+        /// Display name
         #[arg(long)]
         name: Option<String>,
-        /// Whose it is
+        /// Owner
         #[arg(long, default_value = "admin")]
         user: String,
     },
@@ -79,7 +79,7 @@ pub(super) enum ExtensionVerb {
         #[arg(long)]
         force: bool,
     },
-    /// Make all extensions of a table (CSV), or none: columns number, name, username, password, owner, voicemail PIN by its first line
+    /// Create all extensions of a table (CSV), or none: columns number, name, username, password, owner, voicemail PIN, named in its first line
     Import {
         /// The file
         file: PathBuf,
@@ -122,17 +122,21 @@ fn add(shared: &Shared, number: Option<String>, name: Option<String>, user: &str
         ],
     );
     let Err(error) = shown else { return Ok(()) };
-    // Its password was to be shown, once.
+    // The generated password cannot be shown again.
     let id = made["extension"]["id"].as_str().unwrap_or_default();
-    let fate =
+    let outcome =
         match client.delete(&format!("/api/v1/voip/extensions/{id}")).and_then(super::client::Answer::json) {
-            Ok(_) => "it was removed again".to_owned(),
+            Ok(_) => tr!("it was removed again", "se ha vuelto a eliminar"),
             Err(fault) => {
-                format!("and it could not be removed either ({fault}): remove {id}, or reset its password")
+                tr!(
+                    "and it could not be removed either ({fault}): remove {id}, or reset its password",
+                    "y tampoco se ha podido eliminar ({fault}): elimine {id} o restablezca su contraseña"
+                )
             }
         };
-    Err(Fault::Refused(format!(
-        "the extension was made but its password could not be shown ({error}); {fate}"
+    Err(Fault::Refused(tr!(
+        "the extension was created but its password could not be shown ({error}); {outcome}",
+        "la extensión se ha creado pero no se ha podido mostrar su contraseña ({error}); {outcome}"
     )))
 }
 
@@ -149,11 +153,11 @@ fn remove(shared: &Shared, wanted: &str, force: bool) -> Result<(), Fault> {
     let id = id_of(&client, wanted)?;
     let force = if force { "?force=true" } else { "" };
     client.delete(&format!("/api/v1/voip/extensions/{id}{force}"))?.json()?;
-    shape::say(shared, &json!({ "removed": id }), &tr!("{wanted} is gone", "{wanted} ya no existe"));
+    shape::say(shared, &json!({ "removed": id }), &tr!("{wanted} removed", "{wanted} eliminada"));
     Ok(())
 }
 
-/// Every extension, page by page.
+/// All extensions, page by page.
 fn all(client: &Client) -> Result<Vec<Value>, Fault> {
     let mut found = Vec::new();
     let mut cursor: Option<String> = None;
@@ -179,25 +183,25 @@ fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
     let found = extensions.iter().find(|extension| extension["extensionNumber"] == wanted);
     let id = found.and_then(|extension| extension["id"].as_str());
     id.map(str::to_owned).ok_or_else(|| {
-        Fault::Refused(tr!("there is no extension {wanted}", "no hay ninguna extensión {wanted}"))
+        Fault::Refused(tr!("there is no extension {wanted}", "no existe la extensión {wanted}"))
     })
 }
 
 fn import(shared: &Shared, file: &Path) -> Result<(), Fault> {
-    let named = |why: &str| Fault::Refused(format!("{}: {why}", file.display()));
-    let bytes = std::fs::read(file).map_err(|error| named(&error.to_string()))?;
+    let file_error = |why: &str| Fault::Refused(format!("{}: {why}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| file_error(&error.to_string()))?;
     let done = match reach::find(shared)? {
         Some(client) => {
             let answer = client.post_bytes("/api/v1/voip/extensions/import", "text/csv", &bytes)?.json();
             answer.map_err(|fault| match fault {
-                Fault::Refused(why) => named(&why),
+                Fault::Refused(why) => file_error(&why),
                 Fault::Api { why, code, body } => {
                     Fault::Api { why: format!("{}: {why}", file.display()), code, body }
                 }
                 fault @ (Fault::Usage(_) | Fault::Unreachable(_)) => fault,
             })?
         }
-        None => reach::block_on(import_here(shared, &bytes, &named))?,
+        None => reach::block_on(import_here(shared, &bytes, &file_error))?,
     };
     let count = done["imported"].as_u64().unwrap_or(0);
     let passwords = done["passwords"].as_array().cloned().unwrap_or_default();
@@ -208,26 +212,30 @@ fn import(shared: &Shared, file: &Path) -> Result<(), Fault> {
         };
         shape::say_once(shared, &done, &text)
     } else {
-        shape::rows_once(shared, &passwords, &MADE)
+        shape::rows_once(shared, &passwords, &GENERATED)
     };
     match shown {
         Err(error) if !passwords.is_empty() => Err(Fault::Refused(tr!(
-            "{count} extensions were imported, but the passwords that were made for them could not be shown ({error}): reset them",
-            "se importaron {count} extensiones, pero las contraseñas que se crearon no se pudieron mostrar ({error}): restablézcalas"
+            "{count} extensions were imported, but their generated passwords could not be shown ({error}): reset them",
+            "se importaron {count} extensiones, pero no se pudieron mostrar las contraseñas generadas ({error}): restablézcalas"
         ))),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// The same as the API does, with the same parser and the same rules, where no server runs.
-async fn import_here(shared: &Shared, bytes: &[u8], named: &dyn Fn(&str) -> Fault) -> Result<Value, Fault> {
-    let owner = UserId::parse("admin").map_err(|error| named(&error.to_string()))?;
-    let lines = api::read_spreadsheet(bytes, &owner).map_err(|fault| named(&fault.to_string()))?;
+/// Import without a running server, with the API's parser and rules.
+async fn import_here(
+    shared: &Shared,
+    bytes: &[u8],
+    file_error: &dyn Fn(&str) -> Fault,
+) -> Result<Value, Fault> {
+    let owner = UserId::parse("admin").map_err(|error| file_error(&error.to_string()))?;
+    let lines = api::read_spreadsheet(bytes, &owner).map_err(|fault| file_error(&fault.to_string()))?;
     let local = Local::open(shared).await?;
     let seal = local.data.seal_key(&mut Rng::from_seed(data::seed()?))?;
     let done = local.directory_service.import(Actor::default(), seal.derived("pins"), lines).await;
     local.close().await;
-    let done = done.map_err(|error| named(&error.to_string()))?;
+    let done = done.map_err(|error| file_error(&error.to_string()))?;
     let passwords = done.made.iter().map(|made| {
         json!({
             "extensionNumber": made.number, "username": made.username, "password": made.password.expose(),

@@ -1,27 +1,27 @@
-//! Why a command failed, and the exit code that says so.
+//! Errors of commands, and their exit codes.
 
 use serde_json::{Value, json};
 
-/// See the module.
+/// Why a command failed.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum Fault {
-    /// The server (or the database) says no, or there is no such thing.
+    /// The server or database refused, or the object does not exist.
     #[error("{0}")]
     Refused(String),
-    /// The API says no.
+    /// The API refused the request.
     #[error("{why} ({code})")]
     Api {
-        /// Its sentence.
+        /// Error text of the API.
         why: String,
-        /// Its code.
+        /// Error code of the API.
         code: String,
-        /// All that it answered.
+        /// The whole response body.
         body: Value,
     },
-    /// The command makes no sense.
+    /// Wrong usage of the command.
     #[error("{0}")]
     Usage(String),
-    /// Nobody answers.
+    /// The server cannot be reached.
     #[error("{0}")]
     Unreachable(String),
 }
@@ -36,7 +36,7 @@ impl Fault {
         }
     }
 
-    /// For programs: in the shape of the API's refusals, with its fields where it was the API that refused.
+    /// As JSON in the shape of API errors; for an API error, its body.
     pub fn json(&self) -> Value {
         let code = match self {
             Fault::Api { body, .. } => return body.clone(),

@@ -1,4 +1,4 @@
-//! `guard list|lift`: sources that are ignored after too many wrong passwords.
+//! `guard list|lift`: sources banned after too many wrong passwords.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use crate::tr;
 const COLUMNS: [shape::Column; 3] =
     [("ADDRESS", "DIRECCIÓN", "address"), ("USER NAME", "USUARIO", "username"), ("UNTIL", "HASTA", "until")];
 
-/// What can be done with bans.
+/// Verbs of `guard`.
 #[derive(Debug, Subcommand)]
 pub(super) enum GuardVerb {
-    /// List sources that are ignored after too many wrong passwords
+    /// List sources banned after too many wrong passwords
     List,
-    /// End the bans of a source, once its phone has the right password
+    /// Lift the bans of a source, after its phone got the right password
     Lift {
-        /// Its address, as `guard list` shows it
+        /// Source address, as `guard list` shows it
         address: String,
         /// Only the ban of this user name
         #[arg(long, value_name = "NAME")]
@@ -34,7 +34,11 @@ pub(super) fn run(shared: &Shared, verb: GuardVerb) -> Result<(), Fault> {
             let answer = client.get("/api/v1/guard/bans")?.json()?;
             let bans = answer["bans"].as_array().cloned().unwrap_or_default();
             if bans.is_empty() {
-                shape::say(shared, &Value::Array(bans), &tr!("Nobody is banned.", "No hay nadie bloqueado."));
+                shape::say(
+                    shared,
+                    &Value::Array(bans),
+                    &tr!("Nobody is banned.", "No hay ningún origen bloqueado."),
+                );
             } else {
                 shape::rows(shared, &bans, &COLUMNS);
             }
@@ -42,13 +46,13 @@ pub(super) fn run(shared: &Shared, verb: GuardVerb) -> Result<(), Fault> {
         GuardVerb::Lift { address, user } => {
             let source = address.trim_end_matches("/64").parse::<IpAddr>().map_err(|_| {
                 Fault::Usage(tr!(
-                    "{address:?} is no address; write one of `centralita guard list`",
-                    "{address:?} no es una dirección; escriba una de `centralita guard list`"
+                    "{address:?} is not an address; write one of `centralita guard list`",
+                    "{address:?} no es una dirección; escriba una de las que muestra `centralita guard list`"
                 ))
             })?;
             let mut path = format!("/api/v1/guard/bans?address={source}");
             if let Some(user) = &user {
-                write!(path, "&username={}", escaped(user)).ok();
+                write!(path, "&username={}", percent_encode(user)).ok();
             }
             let answer = client.delete(&path)?.json()?;
             let bans = answer["bans"].as_array().cloned().unwrap_or_default();
@@ -63,21 +67,21 @@ fn lifted(ban: &Value) -> String {
     let address = ban["address"].as_str().unwrap_or_default();
     match ban["username"].as_str() {
         Some(user) => {
-            tr!("{user} from {address} is heard again", "se vuelve a escuchar a {user} desde {address}")
+            tr!("{user} from {address} is heard again", "desbloqueado: {user} desde {address}")
         }
-        None => tr!("{address} is heard again", "se vuelve a escuchar a {address}"),
+        None => tr!("{address} is heard again", "desbloqueado: {address}"),
     }
 }
 
-/// Percent-encoding (RFC 3986 §2.1) for a value of a query.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
+/// Percent-encodes a query value (RFC 3986 §2.1).
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
+            encoded.push(char::from(byte));
         } else {
-            write!(escaped, "%{byte:02X}").ok();
+            write!(encoded, "%{byte:02X}").ok();
         }
     }
-    escaped
+    encoded
 }

@@ -1,4 +1,4 @@
-//! `init [--layout opensips]`
+//! `init [--layout opensips]`: creates the data directory, the first key and a configuration file.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,15 +16,15 @@ use crate::data::DataDir;
 use crate::first_key::{self, FirstKey};
 use crate::tr;
 
-/// See `centralita init --help`.
+/// Options of `init`.
 #[derive(Debug, Args)]
 pub(super) struct InitOptions {
-    /// Also make the paths that another product's users know
+    /// Also create the paths of another product
     #[arg(long, value_enum)]
     layout: Option<Layout>,
 }
 
-/// Paths besides our own (S111).
+/// Additional path layouts (S111).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Layout {
     /// opensips/logs/opensips.log and opensips/opensips.cfg
@@ -35,42 +35,42 @@ pub(super) fn run(shared: &Shared, options: &InitOptions) -> Result<(), Fault> {
     let loaded = shared.loaded_or_default()?;
     let data = DataDir::make(&shared.data)?;
     let file = shared.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     if !file.exists() {
         fs::write(&file, commented(&toml(&loaded))).with_context(|| file.display().to_string())?;
-        made.push(file);
+        created.push(file);
     }
     if data.running()?.is_none() && first_key(shared)? {
-        made.push(data.admin_key());
+        created.push(data.admin_key());
     }
     if options.layout == Some(Layout::Opensips) {
-        made.extend(opensips(&data, &toml(&loaded))?);
+        created.extend(opensips(&data, &toml(&loaded))?);
     }
-    let paths: Vec<String> = made.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = created.iter().map(|path| path.display().to_string()).collect();
     let text = match paths.as_slice() {
-        [] => tr!("Everything is there already.", "Ya está todo."),
-        paths => tr!("Made: {0}", "Creado: {0}", paths.join(", ")),
+        [] => tr!("Everything exists already.", "Ya existe todo."),
+        paths => tr!("Created: {0}", "Creado: {0}", paths.join(", ")),
     };
     let next = tr!(
         "{text}\nNext: centralita serve --data {0}",
-        "{text}\nAhora: centralita serve --data {0}",
+        "{text}\nSiguiente paso: centralita serve --data {0}",
         shared.data.display()
     );
     shape::say(shared, &json!({ "made": paths }), &next);
     Ok(())
 }
 
-/// Make the database and the first administrator's key, where there is none.
+/// Create the database and the first administrator's key, if missing. Returns whether a key was created.
 fn first_key(shared: &Shared) -> Result<bool, Fault> {
     reach::block_on(async {
         let local = Local::open(shared).await?;
-        let made = first_key::ensure(&local.directory_service, &local.data).await? == FirstKey::Made;
+        let created = first_key::ensure(&local.directory_service, &local.data).await? == FirstKey::Created;
         local.close().await;
-        Ok(made)
+        Ok(created)
     })
 }
 
-/// The paths of the seeds: their log is ours, and their configuration shows what is in force.
+/// The paths of the seed documents: a link to our log, and the effective configuration for reading.
 fn opensips(data: &DataDir, effective: &str) -> Result<Vec<PathBuf>, Fault> {
     let (logs, cfg) = (Path::new("opensips/logs"), Path::new("opensips/opensips.cfg"));
     let ours = std::path::absolute(data.log())?;
@@ -83,12 +83,12 @@ fn opensips(data: &DataDir, effective: &str) -> Result<Vec<PathBuf>, Fault> {
         fs::remove_file(&link)?;
     }
     symlink(&ours, &link).with_context(|| link.display().to_string())?;
-    let note = "# What is in force, for reading: change centralita.toml instead.\n";
+    let note = "# Settings in force, for reading only: change centralita.toml instead.\n";
     fs::write(cfg, format!("{note}{effective}\n")).with_context(|| cfg.display().to_string())?;
     Ok(vec![link, cfg.to_path_buf()])
 }
 
-/// A file that changes nothing until somebody takes a `#` away.
+/// The configuration with every setting commented out.
 fn commented(effective: &str) -> String {
     let lines = effective.lines().map(|line| match line.trim() {
         "" => String::new(),

@@ -9,30 +9,30 @@ use super::reach::{self, Local};
 use super::{Fault, Shared, shape};
 use crate::tr;
 
-/// What can be done with API keys.
+/// Verbs of `key`.
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyVerb {
-    /// Make a key and show its secret, once. Without a running server, an administrator's key is made
+    /// Create a key and show its secret, once. Without a running server, an administrator's key is created
     Create {
-        /// Whose key it is; the user is made where there is none
+        /// Owner of the key; created if missing
         #[arg(long, default_value = "admin")]
         user: String,
-        /// What to call it
+        /// Name of the key
         #[arg(long, default_value = "Made on the command line")]
         name: String,
-        /// What it may do: call, sip, recording, admin
+        /// Permissions: call, sip, recording, admin
         #[arg(long, value_delimiter = ',', default_value = "admin")]
         permissions: Vec<String>,
     },
     /// List keys, without their secrets
     List {
-        /// Only those of this user
+        /// Only keys of this user
         #[arg(long)]
         user: Option<String>,
     },
-    /// Revoke a key; it is refused from now on
+    /// Revoke a key, effective at once
     Revoke {
-        /// Its id, key_…
+        /// Id of the key, key_…
         id: String,
     },
 }
@@ -53,7 +53,7 @@ fn create(shared: &Shared, user: &str, name: &str, permissions: &[String]) -> Re
         }
         None if permissions != ["admin"] => {
             return Err(Fault::Unreachable(tr!(
-                "without a running server only an administrator's key can be made (--permissions admin)",
+                "without a running server only an administrator's key can be created (--permissions admin)",
                 "sin un servidor en marcha solo se puede crear una clave de administrador (--permissions admin)"
             )));
         }
@@ -61,18 +61,24 @@ fn create(shared: &Shared, user: &str, name: &str, permissions: &[String]) -> Re
     };
     let secret = made["key"].as_str().unwrap_or_default().to_owned();
     let Err(error) = shape::say_once(shared, &made, &secret) else { return Ok(()) };
-    // A key that nobody has seen would be valid for ever.
+    // A key whose secret was not shown must not stay valid.
     let id = made["id"].as_str().unwrap_or_default();
-    let held = shared.data().read_admin_key().ok().flatten().is_some_and(|held| *held.expose() == secret);
-    let fate = if held {
-        format!("it lies in {}", shared.data().admin_key().display())
+    let stored = shared.data().read_admin_key().ok().flatten().is_some_and(|key| *key.expose() == secret);
+    let fate = if stored {
+        tr!("it is stored in {0}", "está guardada en {0}", shared.data().admin_key().display())
     } else {
-        match withdraw(shared, id) {
-            Ok(()) => "it was revoked again".to_owned(),
-            Err(fault) => format!("and it could not be revoked either ({fault}): revoke {id}"),
+        match revoke_by_id(shared, id) {
+            Ok(()) => tr!("it was revoked again", "se ha vuelto a revocar"),
+            Err(fault) => tr!(
+                "and it could not be revoked either ({fault}): revoke {id}",
+                "y tampoco se ha podido revocar ({fault}): revoque {id}"
+            ),
         }
     };
-    Err(Fault::Refused(format!("the key was made but could not be shown ({error}); {fate}")))
+    Err(Fault::Refused(tr!(
+        "the key was created but could not be shown ({error}); {fate}",
+        "la clave se ha creado pero no se ha podido mostrar ({error}); {fate}"
+    )))
 }
 
 fn create_offline(shared: &Shared, user: &str, name: &str) -> Result<Value, Fault> {
@@ -80,13 +86,13 @@ fn create_offline(shared: &Shared, user: &str, name: &str) -> Result<Value, Faul
     reach::block_on(async {
         let local = Local::open(shared).await?;
         let secret = local.directory_service.new_key_secret();
-        // A key that was lost is made anew: later commands should find one. First the file: a key whose secret is nowhere helps nobody.
-        let held = local.data.read_admin_key()?;
-        if held.is_none() {
+        // If admin.key was lost, it is created again for later commands. The file comes first: a key without stored secret is useless.
+        let stored = local.data.read_admin_key()?;
+        if stored.is_none() {
             local.data.write_secret(&local.data.admin_key(), secret.expose())?;
         }
         let created = local.directory_service.enter_admin_key(Actor::default(), user, name, secret).await;
-        if created.is_err() && held.is_none() {
+        if created.is_err() && stored.is_none() {
             std::fs::remove_file(local.data.admin_key()).ok();
         }
         let created = created.map_err(|error| Fault::Refused(error.to_string()))?;
@@ -134,16 +140,12 @@ fn row(key: &ApiKey) -> Value {
 }
 
 fn revoke(shared: &Shared, id: &str) -> Result<(), Fault> {
-    withdraw(shared, id)?;
-    shape::say(
-        shared,
-        &json!({ "revoked": id }),
-        &tr!("{id} is refused from now on", "{id} se rechaza desde ahora"),
-    );
+    revoke_by_id(shared, id)?;
+    shape::say(shared, &json!({ "revoked": id }), &tr!("{id} revoked", "{id} revocada"));
     Ok(())
 }
 
-fn withdraw(shared: &Shared, id: &str) -> Result<(), Fault> {
+fn revoke_by_id(shared: &Shared, id: &str) -> Result<(), Fault> {
     let id = ApiKeyId::parse(id).map_err(|error| Fault::Usage(error.to_string()))?;
     match reach::find(shared)? {
         Some(client) => client.delete(&format!("/api/v1/keys/{id}"))?.json().map(drop),

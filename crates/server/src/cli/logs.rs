@@ -1,4 +1,4 @@
-//! `logs [-f]`: the log file, whose lines are JSON, as text for people or as it is.
+//! `logs [-f]`: prints the log file (JSON lines) as text for people, or unchanged.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 
 use super::{Fault, Output, Shared};
 
-/// How much of the end is looked through for the last lines.
+/// Bytes at the end of the file that are searched for the last lines.
 const TAIL_BYTES: u64 = 1024 * 1024;
 
-/// See `centralita logs --help`.
+/// Options of `logs`.
 #[derive(Debug, Args)]
 pub(super) struct LogsOptions {
-    /// Go on as the log is written
+    /// Follow the log as it is written
     #[arg(short, long)]
     follow: bool,
-    /// Lines to begin with
+    /// Number of last lines to show
     #[arg(short = 'n', long, default_value_t = 50)]
     lines: usize,
 }
@@ -29,15 +29,15 @@ pub(super) fn run(shared: &Shared, options: &LogsOptions) -> Result<(), Fault> {
     let path = shared.data().log();
     let open = || File::open(&path).map_err(|error| Fault::Refused(format!("{}: {error}", path.display())));
     let mut file = open()?;
-    let mut out = Lines { output: shared.output, begun: Vec::new(), to: io::stdout() };
-    // Who closes the pipe has read enough.
-    if out.put(&tail(&mut file, options.lines)?).is_err() || !options.follow {
+    let mut out = Lines { output: shared.output, partial: Vec::new(), to: io::stdout() };
+    // A closed pipe ends the command.
+    if out.print(&tail(&mut file, options.lines)?).is_err() || !options.follow {
         return Ok(());
     }
     loop {
         let mut more = Vec::new();
         file.read_to_end(&mut more)?;
-        if out.put(&more).is_err() {
+        if out.print(&more).is_err() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));
@@ -47,25 +47,25 @@ pub(super) fn run(shared: &Shared, options: &LogsOptions) -> Result<(), Fault> {
     }
 }
 
-/// Prints whole lines.
+/// Prints complete lines.
 struct Lines<W> {
     output: Output,
-    /// A line whose end is not written yet.
-    begun: Vec<u8>,
+    /// The start of a line that is not complete yet.
+    partial: Vec<u8>,
     to: W,
 }
 
 impl<W: Write> Lines<W> {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.begun.extend_from_slice(bytes);
-        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
-        let rest = self.begun.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.begun, rest);
+    fn print(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.partial.split_off(end + 1);
+        let complete = std::mem::replace(&mut self.partial, rest);
         match self.output {
-            Output::Json => self.to.write_all(&whole)?,
+            Output::Json => self.to.write_all(&complete)?,
             Output::Table => {
-                for line in String::from_utf8_lossy(&whole).lines() {
-                    writeln!(self.to, "{}", plain(line))?;
+                for line in String::from_utf8_lossy(&complete).lines() {
+                    writeln!(self.to, "{}", to_text(line))?;
                 }
             }
         }
@@ -73,8 +73,8 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// `2026-01-01T12:00:00Z  INFO a message key=value`; a line that is no JSON as it is.
-fn plain(line: &str) -> String {
+/// `2026-01-01T12:00:00Z  INFO a message key=value`; a line that is not JSON stays unchanged.
+fn to_text(line: &str) -> String {
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     };
@@ -107,7 +107,7 @@ fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     Ok(bytes.split_off(start))
 }
 
-/// Whether another file has taken the path, or the file was cut.
+/// Whether the path is another file now, or the file was truncated.
 fn was_replaced(path: &Path, file: &File) -> bool {
     let (Ok(there), Ok(here)) = (path.metadata(), file.metadata()) else { return false };
     let mut file = file;
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     fn printed(output: Output, pieces: &[&str]) -> String {
-        let mut lines = Lines { output, begun: Vec::new(), to: Vec::new() };
-        pieces.iter().for_each(|piece| lines.put(piece.as_bytes()).unwrap());
+        let mut lines = Lines { output, partial: Vec::new(), to: Vec::new() };
+        pieces.iter().for_each(|piece| lines.print(piece.as_bytes()).unwrap());
         String::from_utf8(lines.to).unwrap()
     }
 

@@ -1,4 +1,4 @@
-//! The command line: noun, then verb. Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 the server cannot be reached.
+//! The command line: noun, then verb. Exit codes: 0 done, 1 refused or not found, 2 wrong usage, 3 server not reachable.
 
 mod calls;
 mod client;
@@ -44,10 +44,10 @@ struct Cli {
     noun: Noun,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub struct Shared {
-    /// Configuration file; one that is named must be there [default: centralita.toml, where it is]
+    /// Configuration file; must exist if named [default: centralita.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "CENTRALITA_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Data directory
@@ -60,13 +60,13 @@ pub struct Shared {
         default_value = "data"
     )]
     data: PathBuf,
-    /// How to print
+    /// Output format
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     output: Output,
-    /// Language of what is printed [default: that of the locale]
+    /// Language of the output [default: that of the locale]
     #[arg(long, global = true, value_enum)]
     lang: Option<Lang>,
-    /// API of the server, http://HOST:PORT [default: the one that runs on the data directory]
+    /// API of the server, http://HOST:PORT [default: the server running on the data directory]
     #[arg(long, global = true, value_name = "URL", env = "CENTRALITA_URL", hide_env_values = true)]
     url: Option<String>,
     /// API key [default: admin.key of the data directory]
@@ -74,7 +74,7 @@ pub struct Shared {
     key: Option<String>,
 }
 
-/// For people or for programs.
+/// Output format: for people or for programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Output {
     /// Columns
@@ -87,15 +87,15 @@ pub enum Output {
 enum Noun {
     /// Run the server
     Serve {
-        /// Listen for phones on all interfaces, and print what they must be told
+        /// Listen for phones on all interfaces, and print their settings
         #[arg(long)]
         lan: bool,
     },
-    /// Make the data directory, the first key and a configuration file
+    /// Create the data directory, the first key and a configuration file
     Init(init::InitOptions),
-    /// How the server is doing
+    /// Show the state of the server
     Status,
-    /// Look for what would keep phones from working
+    /// Check for problems that keep phones from working
     Doctor,
     /// Show the log
     Logs(logs::LogsOptions),
@@ -105,16 +105,16 @@ enum Noun {
     /// Extensions
     #[command(subcommand)]
     Extension(extensions::ExtensionVerb),
-    /// Trunks: the ways to the outside
+    /// Trunks to carriers
     #[command(subcommand)]
     Trunk(trunks::TrunkVerb),
     /// Calls
     #[command(subcommand)]
     Call(calls::CallVerb),
-    /// Sources that are ignored after too many wrong passwords
+    /// Sources banned after too many wrong passwords
     #[command(subcommand)]
     Guard(guard::GuardVerb),
-    /// Mail about voicemail
+    /// E-mail notifications of voicemail
     #[command(subcommand)]
     Mail(mail::MailVerb),
     /// Recurring calls
@@ -128,7 +128,7 @@ enum Noun {
     Store(store::StoreVerb),
     /// Write a consistent copy of the database, also while the server runs
     Backup {
-        /// Where to
+        /// Path of the copy
         file: PathBuf,
     },
 }
@@ -139,7 +139,7 @@ impl Shared {
             .map_err(|error| Fault::Refused(error.to_string()))
     }
 
-    /// The same where the file may be missing, for it is being made.
+    /// The same, but the file may be missing, because it is being created.
     fn loaded_or_default(&self) -> Result<Loaded, Fault> {
         Loaded::read_or_default(self.config.as_deref(), std::env::vars_os())
             .map_err(|error| Fault::Refused(error.to_string()))
@@ -153,7 +153,7 @@ impl Shared {
 /// Run the command line of this process.
 pub fn run() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    // Help and faults of the line itself are in its language too, so it is looked for before the line is understood.
+    // Help and usage errors are in the chosen language too, so the option is searched before the line is parsed.
     let named = help::option(&words, &["--lang"]).and_then(|name| Lang::from_str(&name, true).ok());
     lang::choose(named.unwrap_or_else(|| Lang::of_locale(|name| std::env::var_os(name))));
     let as_json = help::option(&words, &["-o", "--output"]).is_some_and(|name| name == "json");
@@ -163,7 +163,7 @@ pub fn run() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) if as_json => return failed(&Fault::Usage(help::sentence(&error)), Output::Json),
         Err(error) => {
-            eprint!("{}", help::complaint(&error, lang::current()));
+            eprint!("{}", help::usage_error(&error, lang::current()));
             return ExitCode::from(Fault::Usage(String::new()).exit_code());
         }
     };
@@ -174,7 +174,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Say why on the side of errors, for people or for programs.
+/// Print an error to stderr, for people or for programs.
 fn failed(fault: &Fault, output: Output) -> ExitCode {
     match output {
         Output::Table => eprintln!("centralita: {fault}"),
@@ -207,7 +207,7 @@ fn dispatch(cli: Cli) -> Result<(), Fault> {
     }
 }
 
-/// The help of every command, for a test that notices when it changes.
+/// The help of every command, for a test that detects changes.
 pub fn help(lang: Lang) -> String {
     let mut pages = Vec::new();
     let mut command = help::translated(Cli::command(), lang);

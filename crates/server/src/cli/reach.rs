@@ -1,4 +1,4 @@
-//! Reaching what a command speaks of: the running server over HTTP, or the database itself where no server runs.
+//! Access for commands: the running server over HTTP, or the database itself if no server runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use crate::data::{self, DataDir, Lock};
 use crate::installation;
 use crate::tr;
 
-/// A client of the running server.
+/// A client of the running server; an error if none runs.
 pub(super) fn client(shared: &Shared) -> Result<Client, Fault> {
     match find(shared)? {
         Some(client) => Ok(client),
         None => Err(Fault::Unreachable(tr!(
             "no server runs on {0}; start one with: centralita serve --data {0}",
-            "no hay ningún servidor en {0}; arranque uno con: centralita serve --data {0}",
+            "no hay ningún servidor en marcha con {0}; inícielo con: centralita serve --data {0}",
             shared.data.display()
         ))),
     }
 }
 
-/// A client of the running server, where one is named or runs.
+/// A client of the server named by `--url`, or running on the data directory; `None` if there is none.
 pub(super) fn find(shared: &Shared) -> Result<Option<Client>, Fault> {
     let data = shared.data();
     let key = || shared.key.clone().or_else(|| admin_key(&data));
@@ -49,7 +49,7 @@ fn admin_key(data: &DataDir) -> Option<String> {
     Some(text.trim().to_owned()).filter(|key| !key.is_empty())
 }
 
-/// The database of a data directory on which no server runs, and none can be started meanwhile.
+/// The database of a data directory without a server. The lock keeps a server from starting meanwhile.
 pub(super) struct Local {
     pub(super) directory_service: DirectoryService,
     pub(super) data: DataDir,
@@ -89,7 +89,7 @@ impl Local {
     }
 }
 
-/// Run something that waits.
+/// Run a future to completion.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("threads")?;
     runtime.block_on(future)
@@ -101,7 +101,7 @@ pub(super) fn backup(shared: &Shared, file: &Path) -> Result<(), Fault> {
     if !shared.data.is_dir() {
         return Err(Fault::Refused(tr!(
             "there is no data directory {0}",
-            "no existe la carpeta de datos {0}",
+            "no existe el directorio de datos {0}",
             shared.data.display()
         )));
     }

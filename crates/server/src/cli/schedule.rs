@@ -8,52 +8,52 @@ use super::{Fault, Shared, reach, shape};
 const LIST: [shape::Column; 8] = [
     ("ID", "ID", "id"),
     ("EXTENSION", "EXTENSIÓN", "extensionId"),
-    ("DOES", "HACE", "action"),
+    ("ACTION", "ACCIÓN", "action"),
     ("TO", "A", "destinationNumber"),
     ("FREQUENCY", "FRECUENCIA", "schedule.frequency"),
     ("TIME", "HORA", "schedule.time"),
-    ("ZONE", "ZONA", "schedule.timezone"),
+    ("TIME ZONE", "ZONA HORARIA", "schedule.timezone"),
     ("NEXT", "PRÓXIMA", "nextExecution"),
 ];
 
-/// What can be done with recurring calls.
+/// Verbs of `schedule`.
 #[derive(Debug, Subcommand)]
 pub(super) enum ScheduleVerb {
     /// List recurring calls
     List {
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
-    /// Show when a recurring call is due, in UTC and on the clocks of its zone
+    /// Show when a recurring call is due, in UTC and in the local time of its zone
     Next {
-        /// Its id, rc_…
+        /// Id of the recurring call, rc_…
         id: String,
-        /// How many instants
+        /// Number of times to show
         #[arg(long, default_value_t = 10)]
         count: u32,
     },
     /// Show one recurring call
     Show {
-        /// Its id, rc_…
+        /// Id of the recurring call, rc_…
         id: String,
     },
-    /// Show what became of the instants at which it was due, newest first
+    /// Show the past runs of a recurring call, newest first
     Runs {
-        /// Its id, rc_…
+        /// Id of the recurring call, rc_…
         id: String,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// Let a recurring call say something to whoever answers, or connect again
+    /// Make a recurring call play a prompt or sound, or connect to a number again
     Say {
-        /// Its id, rc_…
+        /// Id of the recurring call, rc_…
         id: String,
-        /// What it does: play, message (the mailbox gets it where nobody answers) or connect
+        /// Action: play, message (goes to the mailbox if the call is not answered) or connect
         #[arg(long, default_value = "play")]
         action: String,
-        /// A prompt of the server, like goodbye
+        /// A prompt of the server, such as goodbye
         #[arg(long, conflicts_with = "sound")]
         prompt: Option<String>,
         /// A sound of the extension, snd_…
@@ -62,7 +62,7 @@ pub(super) enum ScheduleVerb {
     },
     /// List the sounds of an extension
     Sounds {
-        /// Its id, ext_…
+        /// Id of the extension, ext_…
         extension: String,
     },
 }
@@ -70,21 +70,21 @@ pub(super) enum ScheduleVerb {
 const SHOWN: &[shape::Column] = &[
     ("Id", "Id", "id"),
     ("Extension", "Extensión", "extensionId"),
-    ("Does", "Hace", "action"),
-    ("Says the prompt", "Dice el aviso", "promptId"),
-    ("Says the sound", "Dice el sonido", "audioId"),
+    ("Action", "Acción", "action"),
+    ("Says the prompt", "Locución", "promptId"),
+    ("Says the sound", "Sonido", "audioId"),
     ("Calls", "Llama a", "destinationNumber"),
     ("Frequency", "Frecuencia", "schedule.frequency"),
     ("Time", "Hora", "schedule.time"),
     ("Day of week", "Día de la semana", "schedule.dayOfWeek"),
     ("Days of week", "Días de la semana", "schedule.daysOfWeek"),
     ("Day of month", "Día del mes", "schedule.dayOfMonth"),
-    ("Zone", "Zona", "schedule.timezone"),
-    ("Enabled", "Activo", "enabled"),
+    ("Time zone", "Zona horaria", "schedule.timezone"),
+    ("Enabled", "Activa", "enabled"),
     ("Next", "Próxima", "nextExecution"),
-    ("After an absence", "Tras una ausencia", "misfire"),
+    ("If missed", "Si se perdió", "misfire"),
     ("Attempts", "Intentos", "maxAttempts"),
-    ("Minutes between", "Minutos entre intentos", "retryMinutes"),
+    ("Minutes between attempts", "Minutos entre intentos", "retryMinutes"),
 ];
 
 pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
@@ -97,12 +97,12 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
             shape::rows(shared, &list(&answer["recurringCalls"]), &LIST);
         }
         ScheduleVerb::Next { id, count } => {
-            let answer = get(&format!("/{}/next?count={count}", checked(&id)?))?;
-            let columns = [("DUE", "TOCA", "at"), ("LOCAL", "HORA LOCAL", "local")];
+            let answer = get(&format!("/{}/next?count={count}", parse_id(&id)?))?;
+            let columns = [("DUE", "PREVISTA", "at"), ("LOCAL", "HORA LOCAL", "local")];
             shape::rows(shared, &list(&answer["next"]), &columns);
         }
         ScheduleVerb::Show { id } => {
-            let answer = get(&format!("/{}", checked(&id)?))?;
+            let answer = get(&format!("/{}", parse_id(&id)?))?;
             shape::fields(shared, &answer["recurringCall"], SHOWN);
         }
         ScheduleVerb::Say { id, action, prompt, sound } => {
@@ -112,7 +112,7 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
                     body[name] = value.into();
                 }
             }
-            let path = format!("/api/v1/voip/recurring-calls/{}", checked(&id)?);
+            let path = format!("/api/v1/voip/recurring-calls/{}", parse_id(&id)?);
             let answer = client.put(&path, &body)?.json()?;
             shape::fields(shared, &answer["recurringCall"], SHOWN);
         }
@@ -128,13 +128,13 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
             shape::rows(shared, &list(&answer["sounds"]), &columns);
         }
         ScheduleVerb::Runs { id, limit } => {
-            let answer = get(&format!("/{}/runs?limit={limit}", checked(&id)?))?;
+            let answer = get(&format!("/{}/runs?limit={limit}", parse_id(&id)?))?;
             let columns = [
-                ("DUE", "TOCA", "due"),
+                ("DUE", "PREVISTA", "due"),
                 ("STATE", "ESTADO", "state"),
                 ("ATTEMPTS", "INTENTOS", "attempts"),
                 ("CALL", "LLAMADA", "sessionId"),
-                ("END", "FIN", "endReason"),
+                ("END", "CAUSA", "endReason"),
             ];
             shape::rows(shared, &list(&answer["runs"]), &columns);
         }
@@ -142,8 +142,8 @@ pub(super) fn run(shared: &Shared, verb: ScheduleVerb) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An id that can stand in a path.
-fn checked(id: &str) -> Result<String, Fault> {
+/// Check an id before it is put into a path.
+fn parse_id(id: &str) -> Result<String, Fault> {
     model::RecurringCallId::parse(id)
         .map(|id| id.to_string())
         .map_err(|error| Fault::Usage(error.to_string()))

@@ -7,42 +7,42 @@ use serde_json::Value;
 use super::{Output, Shared};
 use crate::lang;
 
-/// One column: its title in English and in Spanish, and where its value lies in a row.
+/// A column: English title, Spanish title, and the path of its value in a row.
 pub(super) type Column = (&'static str, &'static str, &'static str);
 
-/// The title in the language that is spoken.
+/// The title in the current language.
 fn title(column: &Column) -> &'static str {
     lang::current().pick(column.0, column.1)
 }
 
-/// A heading above a table, for people only.
+/// Print a heading above a table, in table output only.
 pub(super) fn heading(shared: &Shared, text: &str) {
     if matches!(shared.output, Output::Table) {
-        put(&format!("\n{text}"));
+        print(&format!("\n{text}"));
     }
 }
 
-/// Print one thing: `value` for programs, `text` for people.
+/// Print `value` as JSON, or `text` in table output.
 pub(super) fn say(shared: &Shared, value: &Value, text: &str) {
     match shared.output {
-        Output::Json => put(&pretty(value)),
-        Output::Table => put(text),
+        Output::Json => print(&pretty(value)),
+        Output::Table => print(text),
     }
 }
 
 /// Print rows.
 pub(super) fn rows(shared: &Shared, rows: &[Value], columns: &[Column]) {
     match shared.output {
-        Output::Json => put(&pretty(&Value::Array(rows.to_vec()))),
-        Output::Table => put(&table(rows, columns)),
+        Output::Json => print(&pretty(&Value::Array(rows.to_vec()))),
+        Output::Table => print(&table(rows, columns)),
     }
 }
 
-/// Print the fields of one thing, one on a line.
+/// Print the fields of one object, one per line.
 pub(super) fn fields(shared: &Shared, value: &Value, columns: &[Column]) {
     match shared.output {
-        Output::Json => put(&pretty(value)),
-        Output::Table => put(&field_lines(value, columns)),
+        Output::Json => print(&pretty(value)),
+        Output::Table => print(&field_lines(value, columns)),
     }
 }
 
@@ -52,31 +52,31 @@ fn field_lines(value: &Value, columns: &[Column]) -> String {
     columns.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Who closes the pipe (`| head`) has read enough.
-pub(super) fn put(text: &str) {
-    try_put(text).ok();
+/// Print, ignoring a closed pipe (`| head`).
+pub(super) fn print(text: &str) {
+    try_print(text).ok();
 }
 
-fn try_put(text: &str) -> io::Result<()> {
+fn try_print(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{}", text.trim_end_matches('\n'))?;
     out.flush()
 }
 
-/// Print what is shown once and never again: the caller must know whether anybody can have seen it.
+/// Print a secret that cannot be shown again; an error tells the caller that it may not have been seen.
 pub(super) fn say_once(shared: &Shared, value: &Value, text: &str) -> io::Result<()> {
     match shared.output {
-        Output::Json => try_put(&pretty(value)),
-        Output::Table => try_put(text),
+        Output::Json => try_print(&pretty(value)),
+        Output::Table => try_print(text),
     }
 }
 
-/// [`rows`], of what is shown once.
+/// [`rows`] with the error, as [`say_once`].
 pub(super) fn rows_once(shared: &Shared, rows: &[Value], columns: &[Column]) -> io::Result<()> {
     say_once(shared, &Value::Array(rows.to_vec()), &table(rows, columns))
 }
 
-/// [`fields`], of what is shown once.
+/// [`fields`] with the error, as [`say_once`].
 pub(super) fn fields_once(shared: &Shared, value: &Value, columns: &[Column]) -> io::Result<()> {
     say_once(shared, value, &field_lines(value, columns))
 }
@@ -100,7 +100,7 @@ fn table(rows: &[Value], columns: &[Column]) -> String {
     padded.collect::<Vec<_>>().join("\n")
 }
 
-/// The value at a path like `sipCredentials.username`, without characters that would move a terminal's cursor.
+/// The value at a path like `sipCredentials.username`, with control characters replaced.
 fn cell(row: &Value, path: &str) -> String {
     let value = path.split('.').filter(|name| !name.is_empty()).fold(row, |value, name| &value[name]);
     let text = match value {

@@ -1,4 +1,4 @@
-//! `status`
+//! `status`: state of the running server.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::lang;
 pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     let client = reach::client(shared)?;
     let mut status = client.get("/api/v1/opensips/status")?.json()?;
-    // Only an administrator may see who is banned.
+    // Only an administrator may list bans.
     let bans = client.get("/api/v1/guard/bans")?.json().map(|answer| answer["bans"].clone());
     let bans = bans.unwrap_or_default();
     if shared.output == Output::Json {
@@ -24,21 +24,21 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
             ("State", "Estado", "status"),
             ("Version", "Versión", "version"),
             ("Time zones", "Zonas horarias", "tzdbVersion"),
-            ("Listeners", "Escucha en", "listeners"),
+            ("Listeners", "Direcciones de escucha", "listeners"),
             ("Active calls", "Llamadas en curso", "activeCalls"),
             ("Registrations", "Registros", "registrations"),
             ("Bans", "Bloqueos", "banned"),
-            ("Up for (s)", "En marcha (s)", "uptimeSeconds"),
+            ("Uptime (s)", "Tiempo en marcha (s)", "uptimeSeconds"),
         ],
     );
-    // What runs as it should needs no line.
+    // Only tasks with failures are listed.
     let faulty = |task: &serde_json::Value| task["restarts"] != 0 || task["status"] == "restarting";
     let tasks: Vec<_> =
         status["tasks"].as_array().into_iter().flatten().filter(|task| faulty(task)).cloned().collect();
     if matches!(shared.output, super::Output::Table) && !tasks.is_empty() {
         shape::heading(
             shared,
-            lang::current().pick("Tasks that began anew", "Tareas que empezaron de nuevo"),
+            lang::current().pick("Tasks restarted after errors", "Tareas reiniciadas por errores"),
         );
         let columns = [
             ("TASK", "TAREA", "name"),
@@ -61,10 +61,9 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
     }
     let bans = bans.as_array().cloned().unwrap_or_default();
     if !bans.is_empty() {
-        let title = "Ignored after too many wrong passwords (centralita guard lift ADDRESS ends it)";
-        let titulo =
-            "Sin escuchar por demasiadas contraseñas erróneas (centralita guard lift DIRECCIÓN lo termina)";
-        shape::heading(shared, lang::current().pick(title, titulo));
+        let english = "Banned after too many wrong passwords (to lift: centralita guard lift ADDRESS)";
+        let spanish = "Bloqueados por demasiadas contraseñas incorrectas (para desbloquear: centralita guard lift DIRECCIÓN)";
+        shape::heading(shared, lang::current().pick(english, spanish));
         let columns = [
             ("ADDRESS", "DIRECCIÓN", "address"),
             ("USER NAME", "USUARIO", "username"),

@@ -1,4 +1,4 @@
-//! `store move|restore`
+//! `store move|restore`: moves the database to PostgreSQL, or restores a backup.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,16 +17,16 @@ use crate::config::without_password;
 use crate::data::DataDir;
 use crate::tr;
 
-/// What can be done with the database as a whole.
+/// Verbs of `store`.
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreVerb {
-    /// Copy the SQLite database to an empty one of PostgreSQL, while no server runs
+    /// Copy the SQLite database to an empty PostgreSQL database; requires that no server runs
     Move {
-        /// Where to, postgres://USER:PASSWORD@HOST/DATABASE; in the environment other users of the machine do not see the password
+        /// Destination, postgres://USER:PASSWORD@HOST/DATABASE; set it in the environment to hide the password from other users of the machine
         #[arg(long, value_name = "URL", env = "CENTRALITA_MOVE_TO", hide_env_values = true)]
         to: String,
     },
-    /// Put a copy made by `centralita backup` back in place of the SQLite database, while no server runs; the one that is there is kept aside
+    /// Restore a copy made by `centralita backup` over the SQLite database; requires that no server runs. The current database is kept aside
     Restore {
         /// The copy
         file: PathBuf,
@@ -40,12 +40,12 @@ pub(super) fn run(shared: &Shared, verb: StoreVerb) -> Result<(), Fault> {
     }
 }
 
-/// The file of the configured SQLite database; `otherwise` is said where it is another database.
+/// The file of the configured SQLite database; for another database an error that ends with `otherwise`.
 fn sqlite_file(shared: &Shared, url: &str, otherwise: &str) -> Result<PathBuf, Fault> {
     let Some(file) = url.strip_prefix("sqlite:") else {
         return Err(Fault::Refused(tr!(
-            "store.url does not name a SQLite database: {otherwise}",
-            "store.url no nombra una base de datos SQLite: {otherwise}"
+            "store.url is not a SQLite database: {otherwise}",
+            "store.url no es una base de datos SQLite: {otherwise}"
         )));
     };
     Ok(shared.data.join(file.trim_start_matches("//")))
@@ -58,20 +58,20 @@ fn move_to(shared: &Shared, to: &str) -> Result<(), Fault> {
     let file = sqlite_file(shared, from, &tr!("there is nothing to move", "no hay nada que mover"))?;
     if !file.is_file() {
         return Err(Fault::Refused(tr!(
-            "there is no database {0}",
-            "no hay ninguna base de datos {0}",
+            "the database {0} does not exist",
+            "la base de datos {0} no existe",
             file.display()
         )));
     }
-    // A server that runs would go on writing to the old one.
+    // A running server would continue to write to the old database.
     let _lock = data.lock()?;
     let mut tables = Map::new();
     let total = reach::block_on(async {
-        let store = Store::open(from, data.path()).await.context("the database does not open")?;
-        let told = |table: &str, rows: u64| {
+        let store = Store::open(from, data.path()).await.context("the database cannot be opened")?;
+        let on_table = |table: &str, rows: u64| {
             tables.insert(table.to_owned(), Value::from(rows));
         };
-        let moved = store.move_to(to, data.path(), told).await.context("nothing was moved");
+        let moved = store.move_to(to, data.path(), on_table).await.context("nothing was moved");
         store.close().await;
         Ok(moved?)
     })?;
@@ -79,7 +79,7 @@ fn move_to(shared: &Shared, to: &str) -> Result<(), Fault> {
     let lines: Vec<String> = tables.iter().map(|(table, rows)| format!("{rows:>10}  {table}")).collect();
     let text = tr!(
         "{0}\n{total:>10}  rows were moved, and counted again there.\nNext: store.url = \"{shown}\" with its password, then centralita serve. {1} stays as it is.",
-        "{0}\n{total:>10}  filas se movieron, y se contaron de nuevo allí.\nAhora: store.url = \"{shown}\" con su contraseña, y centralita serve. {1} queda como está.",
+        "{0}\n{total:>10}  filas copiadas y verificadas por recuento.\nSiguiente paso: defina store.url = \"{shown}\" con su contraseña y ejecute centralita serve. {1} no se ha modificado.",
         lines.join("\n"),
         file.display()
     );
@@ -92,28 +92,38 @@ fn restore(shared: &Shared, copy: &Path) -> Result<(), Fault> {
     let url = loaded.config.store.url.expose();
     let database = sqlite_file(shared, url, &tr!("use pg_restore", "use pg_restore"))?;
     if same_file(copy, &database) {
-        return Err(Fault::Refused(format!("{} is the database itself", copy.display())));
+        return Err(Fault::Refused(tr!(
+            "{0} is the database itself",
+            "{0} es la propia base de datos",
+            copy.display()
+        )));
     }
-    if log_of(copy).metadata().is_ok_and(|log| log.len() > 0) {
-        return Err(Fault::Refused(format!(
-            "{0} is not a finished copy: {0}-wal holds changes that it lacks. Take a copy made by centralita backup",
+    if wal_of(copy).metadata().is_ok_and(|log| log.len() > 0) {
+        return Err(Fault::Refused(tr!(
+            "{0} is not a finished copy: {0}-wal contains further changes. Use a copy made by centralita backup",
+            "{0} no es una copia completa: {0}-wal contiene más cambios. Use una copia hecha con centralita backup",
             copy.display()
         )));
     }
     let data = DataDir::make(&shared.data)?;
     let _lock = data.lock()?;
     let draft = with_suffix(&database, ".restoring");
-    let contents = bring(copy, &draft).inspect_err(|_| {
+    let contents = stage_copy(copy, &draft).inspect_err(|_| {
         fs::remove_file(&draft).ok();
     })?;
     let aside = keep_aside(&database, url, &data, Clock::start().now().wall)?;
     fs::rename(&draft, &database).with_context(|| database.display().to_string())?;
     sync_folder(&database)?;
     let kept = aside.as_ref().map_or(String::new(), |aside| {
-        format!("\nThe database that was there is kept as {}.", aside.display())
+        tr!(
+            "\nThe database that was there is kept as {0}.",
+            "\nLa base de datos anterior se conserva como {0}.",
+            aside.display()
+        )
     });
-    let text = format!(
-        "{} is the database now: {} extensions, {} calls.{kept}\nNext: centralita serve --data {}",
+    let text = tr!(
+        "{0} is the database now: {1} extensions, {2} calls.{kept}\nNext: centralita serve --data {3}",
+        "{0} es ahora la base de datos: {1} extensiones, {2} llamadas.{kept}\nSiguiente paso: centralita serve --data {3}",
         copy.display(),
         contents.extensions,
         contents.calls,
@@ -127,9 +137,9 @@ fn restore(shared: &Shared, copy: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Copy the file beside the database, and look whether it can be one: what was looked at is what will be there, also when the copy lies on
-/// a disk that fails, or changes meanwhile.
-fn bring(copy: &Path, draft: &Path) -> Result<Contents, Fault> {
+/// Copy the backup beside the database and check the copy, so that the checked file is the one that is installed, even if the backup is on a
+/// failing disk or changes meanwhile.
+fn stage_copy(copy: &Path, draft: &Path) -> Result<Contents, Fault> {
     let mut from = File::open(copy).with_context(|| copy.display().to_string())?;
     if draft.exists() {
         fs::remove_file(draft).with_context(|| draft.display().to_string())?;
@@ -139,9 +149,9 @@ fn bring(copy: &Path, draft: &Path) -> Result<Contents, Fault> {
     }
     write_private(&mut from, draft).with_context(|| draft.display().to_string())?;
     let owner = fs::metadata(draft.parent().unwrap_or(draft))?;
-    // Root, who puts a copy back for a service, would leave it a database that it may not open. Nobody else can give a file away.
+    // If root restores for a service user, the file must belong to that user. Other users cannot change the owner.
     std::os::unix::fs::chown(draft, Some(owner.uid()), Some(owner.gid())).ok();
-    // The fault names the draft, which nobody has heard of.
+    // The error names the draft, which the user does not know.
     let shown = |error: store::StoreError| match error {
         store::StoreError::NotADatabase { fault, .. } => anyhow!("{}: {fault}", copy.display()),
         other => anyhow::Error::from(other).context(copy.display().to_string()),
@@ -149,21 +159,27 @@ fn bring(copy: &Path, draft: &Path) -> Result<Contents, Fault> {
     reach::block_on(async { Ok(Store::inspect(draft).await.map_err(shown)?) })
 }
 
-/// Keep what is there under another name. The database stays in its place until the copy replaces it: a crash in between leaves the one or
-/// the other, never none.
+/// Keep the current database under another name. It stays in its place until the copy replaces it: a crash in between leaves one or the other.
 fn keep_aside(database: &Path, url: &str, data: &DataDir, now: Timestamp) -> Result<Option<PathBuf>, Fault> {
     if !database.exists() {
         return Ok(None);
     }
-    // After a crash the write-ahead log holds what the database lacks; a database too damaged for this keeps its log beside it.
-    if log_of(database).exists() {
-        let folded = reach::block_on(async {
+    // After a crash the write-ahead log holds changes that are not in the database file: opening merges them. A database too damaged to be opened
+    // keeps its log beside it.
+    if wal_of(database).exists() {
+        let merged = reach::block_on(async {
             let store = Store::open(url, data.path()).await.context("the database")?;
             store.close().await;
             Ok(())
         });
-        if let Err(fault) = folded {
-            eprintln!("centralita: the database that is there does not open ({fault}); it is kept as it is");
+        if let Err(fault) = merged {
+            eprintln!(
+                "{}",
+                tr!(
+                    "centralita: the current database cannot be opened ({fault}); it is kept unchanged",
+                    "centralita: la base de datos actual no se puede abrir ({fault}); se conserva sin cambios"
+                )
+            );
         }
     }
     let stamp: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
@@ -174,13 +190,13 @@ fn keep_aside(database: &Path, url: &str, data: &DataDir, now: Timestamp) -> Res
             fs::rename(&file, with_suffix(&aside, suffix)).with_context(|| file.display().to_string())?;
         }
     }
-    // Some file systems have no hard links.
+    // Some file systems do not support hard links.
     let kept = fs::hard_link(database, &aside).or_else(|_| write_private(&mut File::open(database)?, &aside));
     kept.with_context(|| aside.display().to_string())?;
     Ok(Some(aside))
 }
 
-/// Write a new file that only its owner may read, and wait until it is on the disk.
+/// Write a new file of mode 0600 and flush it to the disk.
 fn write_private(from: &mut File, to: &Path) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(to)?;
     io::copy(from, &mut file)?;
@@ -194,7 +210,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 }
 
 /// SQLite's write-ahead log of a database.
-fn log_of(database: &Path) -> PathBuf {
+fn wal_of(database: &Path) -> PathBuf {
     with_suffix(database, "-wal")
 }
 

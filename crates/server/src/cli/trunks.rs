@@ -33,47 +33,47 @@ const CALL: [shape::Column; 7] = [
     ("Answered", "Contestada", "answered"),
     ("Code", "Código", "code"),
     ("Reason", "Motivo", "reason"),
-    ("SIP status", "Estado SIP", "sipStatus"),
-    ("Rang after, ms", "Sonó a los ms", "ringMs"),
-    ("Answered after, ms", "Contestada a los ms", "answerMs"),
+    ("SIP status", "Código SIP", "sipStatus"),
+    ("Ringing after, ms", "Tiempo hasta timbre (ms)", "ringMs"),
+    ("Answered after, ms", "Tiempo hasta respuesta (ms)", "answerMs"),
     ("Steps", "Pasos", "steps"),
 ];
 
-/// What can be done with trunks.
+/// Verbs of `trunk`.
 #[derive(Debug, Subcommand)]
 pub(super) enum TrunkVerb {
-    /// Make a trunk
+    /// Create a trunk
     Add {
-        /// What to call it
+        /// Name of the trunk
         name: String,
         /// A host of the carrier, HOST[:PORT][,priority=N][,weight=N][,transport=udp|tcp]; may be given several times
         #[arg(long = "host", required = true, value_name = "HOST")]
         hosts: Vec<String>,
-        /// The user name that the carrier gave us
+        /// User name given by the carrier
         #[arg(long)]
         username: Option<String>,
-        /// Its password; better in the environment, where other users of the machine do not see it
+        /// Password given by the carrier; set it in the environment to hide it from other users of the machine
         #[arg(long, env = "CENTRALITA_TRUNK_PASSWORD", hide_env_values = true)]
         password: Option<String>,
         /// Register at the carrier
         #[arg(long)]
         register: bool,
-        /// Our own number, which the called one is shown
+        /// Caller number shown to the called party
         #[arg(long, value_name = "NUMBER")]
         caller: Option<String>,
-        /// Where the carrier's calls come from, an address or a network; may be given several times
+        /// Address or network that the carrier's calls come from; may be given several times
         #[arg(long = "source", value_name = "NETWORK")]
         sources: Vec<String>,
-        /// A number of ours there, NUMBER[=EXTENSION]; may be given several times
+        /// DID of the trunk, NUMBER[=EXTENSION]; may be given several times
         #[arg(long = "did", value_name = "NUMBER")]
         dids: Vec<String>,
-        /// Who gets calls for other numbers
+        /// Extension for calls to other numbers
         #[arg(long, value_name = "EXTENSION")]
         default_extension: Option<String>,
-        /// Calls at once
+        /// Maximum simultaneous calls
         #[arg(long, value_name = "N")]
         max_channels: Option<u32>,
-        /// New calls a second that the carrier takes
+        /// Maximum new calls per second
         #[arg(long, value_name = "N")]
         calls_per_second: Option<u32>,
     },
@@ -81,21 +81,21 @@ pub(super) enum TrunkVerb {
     List,
     /// Show one trunk with its hosts
     Show {
-        /// Its name or id
+        /// Name or id of the trunk
         trunk: String,
     },
-    /// Remove a trunk; its calls go on to their end
+    /// Remove a trunk; calls in progress continue
     Remove {
-        /// Its name or id
+        /// Name or id of the trunk
         trunk: String,
     },
-    /// Ask the trunk's hosts now whether they live; with a number, call it, and hang up as soon as it answers
+    /// Check the trunk's hosts now (OPTIONS); with a number, call it and hang up when it answers
     Test {
-        /// Its name or id
+        /// Name or id of the trunk
         trunk: String,
-        /// A number outside
+        /// External number to call
         number: Option<String>,
-        /// How long it may ring
+        /// Ring timeout in seconds
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=45))]
         seconds: u64,
     },
@@ -117,7 +117,7 @@ pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
         TrunkVerb::Remove { trunk } => {
             let id = id_of(&client, &trunk)?;
             client.delete(&format!("/api/v1/trunks/{id}"))?.json()?;
-            shape::say(shared, &json!({ "removed": id }), &tr!("{trunk} is gone", "{trunk} ya no existe"));
+            shape::say(shared, &json!({ "removed": id }), &tr!("{trunk} removed", "{trunk} eliminado"));
             Ok(())
         }
         TrunkVerb::Test { trunk, number, seconds } => {
@@ -131,7 +131,7 @@ pub(super) fn run(shared: &Shared, verb: TrunkVerb) -> Result<(), Fault> {
     }
 }
 
-/// What the API is told of a new trunk.
+/// Request body that creates a trunk.
 fn body(verb: TrunkVerb) -> Result<Value, Fault> {
     let TrunkVerb::Add {
         name,
@@ -158,7 +158,7 @@ fn body(verb: TrunkVerb) -> Result<Value, Fault> {
         "name": name, "hosts": hosts, "register": register, "sources": sources,
         "dids": dids.iter().map(did).collect::<Vec<_>>(),
     });
-    // A password in the environment without a user name belongs to another trunk.
+    // A password in the environment without a user name is meant for another trunk.
     let password = password.filter(|_| username.is_some());
     for (name, value) in [
         ("username", username.map(Value::from)),
@@ -186,7 +186,7 @@ fn test(shared: &Shared, client: &Client, trunk: &str, call: Option<(String, u64
             Some(true) => Ok(()),
             Some(false) | None => Err(Fault::Refused(match call["reason"].as_str() {
                 Some(reason) => reason.to_owned(),
-                None => tr!("nobody answered", "nadie contestó"),
+                None => tr!("the call was not answered", "nadie contestó"),
             })),
         };
     }
@@ -195,7 +195,7 @@ fn test(shared: &Shared, client: &Client, trunk: &str, call: Option<(String, u64
     if hosts.iter().any(|host| host["state"] == "up") {
         return Ok(());
     }
-    Err(Fault::Refused(tr!("no host of {trunk} answers", "ningún host de {trunk} responde")))
+    Err(Fault::Refused(tr!("no host of {trunk} answers", "no responde ningún host de {trunk}")))
 }
 
 fn print(shared: &Shared, trunk: &Value) {
@@ -219,14 +219,14 @@ fn print(shared: &Shared, trunk: &Value) {
             ("State", "Estado", "status.state"),
             ("Registration", "Registro", "status.registration"),
             ("Registered until", "Registrado hasta", "status.registeredUntil"),
-            ("Refusal", "Rechazo", "status.registrationStatus"),
+            ("Registration status", "Respuesta al registro", "status.registrationStatus"),
             ("User name", "Usuario", "username"),
             ("Caller number", "Número propio", "callerNumber"),
             ("Sources", "Orígenes", "sources"),
             ("Numbers", "Números", "numbers"),
-            ("Other numbers go to", "Los demás números van a", "defaultExtension"),
-            ("Lines", "Líneas", "maxChannels"),
-            ("Calls a second", "Llamadas por segundo", "callsPerSecond"),
+            ("Default extension", "Extensión por defecto", "defaultExtension"),
+            ("Channels", "Canales", "maxChannels"),
+            ("Calls per second", "Llamadas por segundo", "callsPerSecond"),
             ("Calls", "Llamadas", "status.activeCalls"),
         ],
     );
@@ -245,7 +245,7 @@ fn print(shared: &Shared, trunk: &Value) {
     }
 }
 
-/// `sip.carrier.example:5060,priority=10,weight=60`
+/// Parses `sip.carrier.example:5060,priority=10,weight=60`.
 fn host(text: &str) -> Result<Value, Fault> {
     let bad = |why: &str| Fault::Usage(format!("--host {text}: {why}"));
     let mut parts = text.split(',');
@@ -258,19 +258,24 @@ fn host(text: &str) -> Result<Value, Fault> {
     if let Some(port) = port {
         host["port"] = port
             .parse::<u16>()
-            .map_err(|_| bad(&tr!("the port is 1 to 65535", "el puerto va de 1 a 65535")))?
+            .map_err(|_| bad(&tr!("the port must be 1 to 65535", "el puerto debe estar entre 1 y 65535")))?
             .into();
     }
     for part in parts {
         match part.split_once('=') {
             Some((key @ ("priority" | "weight"), value)) => {
-                host[key] = value.parse::<u16>().map_err(|_| bad(&tr!("0 to 65535", "de 0 a 65535")))?.into();
+                host[key] = value
+                    .parse::<u16>()
+                    .map_err(|_| {
+                        bad(&tr!("the value must be 0 to 65535", "el valor debe estar entre 0 y 65535"))
+                    })?
+                    .into();
             }
             Some(("transport", value @ ("udp" | "tcp"))) => host["transport"] = value.into(),
             Some(("transport", _)) => {
                 return Err(bad(&tr!(
-                    "transport is udp or tcp in this version",
-                    "en esta versión transport es udp o tcp"
+                    "transport must be udp or tcp in this version",
+                    "en esta versión transport debe ser udp o tcp"
                 )));
             }
             Some(_) | None => {
@@ -294,7 +299,7 @@ fn id_of(client: &Client, wanted: &str) -> Result<String, Fault> {
     let found = trunks.iter().find(|trunk| trunk["id"] == wanted || trunk["name"] == wanted);
     let id = found.and_then(|trunk| trunk["id"].as_str());
     id.map(str::to_owned)
-        .ok_or_else(|| Fault::Refused(tr!("there is no trunk {wanted}", "no hay ningún troncal {wanted}")))
+        .ok_or_else(|| Fault::Refused(tr!("there is no trunk {wanted}", "no existe el troncal {wanted}")))
 }
 
 #[cfg(test)]

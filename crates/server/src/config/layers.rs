@@ -1,4 +1,4 @@
-//! The layers of a configuration, each read into the same list of settings.
+//! The configuration layers (TOML file, `.env`, environment), each read into the same list of settings.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,12 +10,12 @@ use super::nearest::nearest;
 use super::{KEYS, Problem};
 use crate::tr;
 
-/// What begins a variable of the environment that is meant for us.
+/// Prefix of our environment variables.
 const PREFIX: &str = "CENTRALITA__";
-/// What a slip of it begins with.
+/// A common misspelling of the prefix.
 const SHORT_PREFIX: &str = "CENTRALITA_";
 
-/// The names of the seeds' `.env`, and the keys that they stand for (S103–S108).
+/// Variable names of the seed documents' `.env`, and the keys that they set (S103–S108).
 const SEEDS: &[(&str, &str)] = &[
     ("RTP_PORT_START", "media.ports.start"),
     ("RTP_PORT_END", "media.ports.end"),
@@ -35,18 +35,18 @@ const SEEDS: &[(&str, &str)] = &[
 /// Where a setting was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// Nowhere: it is the default.
+    /// The default value.
     Default,
-    /// A line of a file, counted from 1; the file as a whole where 0.
+    /// A file.
     File {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which line.
+        /// Line, counted from 1; 0 for the file as a whole.
         line: usize,
     },
-    /// A variable of the environment.
+    /// An environment variable, by name.
     Variable(String),
-    /// The command line, as `--lan`.
+    /// A command line option, as `--lan`.
     Option(&'static str),
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value before its key gives it a meaning. The environment knows only text.
+/// A value before its key interprets it. The environment provides text only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {
     /// Text, from the file or from a variable.
@@ -73,14 +73,14 @@ pub enum Value {
     Bool(bool),
     /// A list of texts.
     List(Vec<String>),
-    /// Something that no key of ours takes; what TOML calls it.
+    /// A TOML type that no key accepts, by its TOML name.
     Other(&'static str),
 }
 
 /// One key with its value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setting {
-    /// `sip.domain`
+    /// Name of the key, as `sip.domain`.
     pub key: String,
     /// Its value.
     pub value: Value,
@@ -99,7 +99,7 @@ pub(super) fn from_toml(path: &Path, text: &str, problems: &mut Vec<Problem>) ->
             key: String::new(),
             what: {
                 let why = error.message().lines().collect::<Vec<_>>().join(", ");
-                tr!("is not TOML: {why}", "no es TOML: {why}")
+                tr!("is not valid TOML: {why}", "no es TOML válido: {why}")
             },
         }),
     }
@@ -114,15 +114,15 @@ fn walk(prefix: &str, table: &DeTable<'_>, at: &dyn Fn(usize) -> Origin, setting
             format!("{prefix}.{}", name.get_ref())
         };
         if let DeValue::Table(inner) = value.get_ref() {
-            // An empty section may stay; one that we do not know is refused by each of its keys.
+            // An empty section is accepted; an unknown section is refused by each of its keys.
             walk(&key, inner, at, settings);
             continue;
         }
-        settings.push(Setting { key, value: plain(value.get_ref()), origin: at(name.span().start) });
+        settings.push(Setting { key, value: to_value(value.get_ref()), origin: at(name.span().start) });
     }
 }
 
-fn plain(value: &DeValue<'_>) -> Value {
+fn to_value(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Boolean(bool) => Value::Bool(*bool),
@@ -142,27 +142,30 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// The variable that stands for a key, `CENTRALITA__SIP__DOMAIN`.
+/// The environment variable of a key, as `CENTRALITA__SIP__DOMAIN`.
 fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 
-/// Whether a variable is read at all.
+/// Whether a variable is one that we read.
 pub(super) fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX) || SEEDS.iter().any(|(seed, _)| *seed == name)
 }
 
-/// What to say of a variable that names no key.
+/// Error text for a variable that names no key.
 pub(super) fn unknown_variable(key: &str) -> String {
     match nearest(key, KEYS.iter().map(|key| key.name)).map(variable) {
         Some(meant) => {
-            tr!("there is no such key; did you mean {meant}?", "esa clave no existe; ¿quiso decir {meant}?")
+            tr!(
+                "there is no such key; did you mean {meant}?",
+                "esa clave no existe; ¿quería escribir {meant}?"
+            )
         }
         None => super::keys::unknown(key),
     }
 }
 
-/// The environment as text. Variables of others may hold any bytes; one of ours that is no text is refused by its name.
+/// The environment as text. Foreign variables may contain any bytes; one of ours that is not UTF-8 is reported by its name.
 pub(super) fn environment(
     variables: impl Iterator<Item = (OsString, OsString)>,
     problems: &mut Vec<Problem>,
@@ -176,7 +179,10 @@ pub(super) fn environment(
             Err(_) if is_ours(&name) => problems.push(Problem {
                 origin,
                 key: String::new(),
-                what: tr!("is not UTF-8; write its value in UTF-8", "no es UTF-8; escriba su valor en UTF-8"),
+                what: tr!(
+                    "is not UTF-8; write its value in UTF-8",
+                    "no está en UTF-8; escriba el valor en UTF-8"
+                ),
             }),
             Err(_) => {}
         }
@@ -184,16 +190,16 @@ pub(super) fn environment(
     read
 }
 
-/// The settings among the variables of an environment: the seeds' names first, so that ours win over them.
+/// The settings of an environment: the seed names first, so that our own names override them.
 pub(super) fn from_variables(
     variables: impl Iterator<Item = (String, String, Origin)>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Setting> {
-    let (mut seeds, mut ours) = (Vec::new(), Vec::new());
+    let (mut seeds, mut own) = (Vec::new(), Vec::new());
     for (name, value, origin) in variables {
         if let Some(rest) = name.strip_prefix(PREFIX) {
             let key = rest.split("__").map(str::to_lowercase).collect::<Vec<_>>().join(".");
-            ours.push(Setting { key, value: Value::Text(value), origin });
+            own.push(Setting { key, value: Value::Text(value), origin });
         } else if let Some((_, key)) = SEEDS.iter().find(|(seed, _)| *seed == name)
             && !value.is_empty()
         {
@@ -201,20 +207,20 @@ pub(super) fn from_variables(
         } else if let Some(rest) = name.strip_prefix(SHORT_PREFIX)
             && let Some(key) = KEYS.iter().find(|key| flat(key.name) == flat(rest))
         {
-            // Other variables may begin so: Kubernetes makes CENTRALITA_PORT of a service called centralita.
+            // Foreign variables may start like this: Kubernetes sets CENTRALITA_PORT for a service called centralita.
             let meant = variable(key.name);
             let what = tr!(
-                "would not be read; write {meant}, with two underscores",
-                "no se leería; escriba {meant}, con dos guiones bajos"
+                "is not read; write {meant}, with two underscores",
+                "no se tiene en cuenta; escriba {meant}, con dos guiones bajos"
             );
             problems.push(Problem { origin, key: String::new(), what });
         }
     }
-    seeds.extend(ours);
+    seeds.extend(own);
     seeds
 }
 
-/// A key without its dots and underscores.
+/// A key without dots and underscores, in lower case.
 fn flat(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -1,4 +1,4 @@
-//! What must be known before the database opens: one TOML file, the environment, and a `.env` beside the file.
+//! Configuration read before the database is opened: one TOML file, the environment, and a `.env` file beside the TOML file.
 
 mod dotenv;
 mod keys;
@@ -27,45 +27,45 @@ pub use values::without_password;
 /// The effective configuration: the defaults, then the file, then `.env`, then the environment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// What SDP and Contact show.
+    /// The address advertised in SDP and Contact.
     pub public_address: PublicAddress,
-    /// The HTTP side.
+    /// HTTP settings.
     pub http: Http,
-    /// The SIP side.
+    /// SIP settings.
     pub sip: Sip,
-    /// Where names are looked up.
+    /// DNS settings.
     pub dns: Dns,
-    /// The voice side.
+    /// Media settings.
     pub media: Media,
     /// The database.
     pub store: Store,
     /// Recordings.
     pub recording: Recording,
-    /// What nobody may exceed.
+    /// Limits.
     pub limits: Limits,
-    /// Which numbers may be dialled.
+    /// Dial policy.
     pub dialling: Dialling,
-    /// What is dialled for the features that phones can switch.
+    /// Feature codes.
     pub features: switch::FeatureCodes,
-    /// Those who are told of events.
+    /// Webhook settings.
     pub webhooks: Webhooks,
-    /// Mail about voicemail.
+    /// E-mail notifications of voicemail.
     pub mail: Mail,
-    /// The zone of schedules that name none (S78).
+    /// Time zone of schedules without one (S78).
     pub default_timezone: String,
-    /// Recurring calls that are begun in a second at most.
+    /// Recurring calls started per second at most.
     pub recurring_calls_per_second: u32,
-    /// How much is written to the log: a `tracing` filter, `info` or `info,server=debug`.
+    /// Log level: a `tracing` filter, `info` or `info,server=debug`.
     pub log_level: String,
-    /// How people's numbers are written to the log.
+    /// How phone numbers are written to the log.
     pub log_numbers: Numbers,
-    /// Where the rules of time zones come from.
+    /// Source of the time zone data.
     pub zoneinfo: Zoneinfo,
-    /// The carrier of the seeds; read now, used by trunks.
+    /// Twilio settings of the seed documents, used by trunks.
     pub twilio: Twilio,
 }
 
-/// Which address phones are told.
+/// The address advertised to phones.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum PublicAddress {
     /// The listener's own address or, for a wildcard, the one that the peer used.
@@ -75,17 +75,17 @@ pub enum PublicAddress {
     Host(String),
 }
 
-/// Where the rules of time zones come from (RFC 6557 §2: they change faster than releases do).
+/// Source of the time zone data (RFC 6557 §2: rules change faster than software is released).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Zoneinfo {
-    /// The newer of what is built in and what the system has.
+    /// The newer of the built-in and the system's data.
     #[default]
     Auto,
-    /// What is built in.
+    /// The built-in data.
     Builtin,
-    /// What the system has, wherever it keeps it.
+    /// The system's data.
     System,
-    /// A folder of compiled zones (`zic -d`).
+    /// A directory of compiled zones (`zic -d`).
     Folder(PathBuf),
 }
 
@@ -100,42 +100,42 @@ impl fmt::Display for Zoneinfo {
     }
 }
 
-/// The HTTP side.
+/// HTTP settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Http {
-    /// Where to listen.
+    /// Addresses of the listeners.
     pub listen: Vec<SocketAddr>,
-    /// Whether a loopback peer without a key is an administrator (S20).
+    /// Whether a client on loopback without a key is an administrator (S20).
     pub local_admin: bool,
-    /// Reverse proxies whose word about the client counts.
+    /// Reverse proxies whose `Forwarded` headers are trusted.
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Origins of web pages that may use the API.
+    /// Origins of web pages that may use the API (CORS).
     pub origins: Vec<String>,
 }
 
-/// The SIP side.
+/// SIP settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sip {
-    /// The realm, and the domain of our addresses.
+    /// Digest realm, and domain of our SIP addresses.
     pub domain: String,
     /// Further names that are accepted as our domain.
     pub aliases: Vec<String>,
     /// The digest algorithms to challenge with.
     pub digest: Vec<Algorithm>,
-    /// Where to listen.
+    /// The listeners.
     pub listen: Vec<Listen>,
-    /// The shortest registration that is accepted, in seconds.
+    /// The shortest accepted registration, seconds.
     pub min_expires_seconds: u32,
-    /// Where inbound numbers go that no route names (S106).
+    /// Extension for inbound numbers without a route (S106).
     pub default_extension: Option<String>,
 }
 
 /// One SIP listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Listen {
-    /// Its protocol.
+    /// Transport protocol.
     pub transport: Transport,
-    /// Its address.
+    /// Address and port.
     pub address: SocketAddr,
 }
 
@@ -145,19 +145,19 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Where names are looked up.
+/// DNS settings.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Dns {
-    /// Servers with their ports; those of the system where there are none.
+    /// Name servers with ports; those of the system if empty.
     pub servers: Vec<SocketAddr>,
 }
 
-/// The voice side.
+/// Media settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Media {
-    /// RTP and RTCP ports, even and odd.
+    /// Port range: RTP on even, RTCP on odd ports.
     pub ports: RangeInclusive<u16>,
-    /// Media worker threads; chosen by the number of cores where 0.
+    /// Media worker threads; 0: chosen by the number of CPU cores.
     pub workers: usize,
 }
 
@@ -166,97 +166,97 @@ pub struct Media {
 pub struct Store {
     /// `sqlite:` and a path relative to the data directory, or `postgres://…`.
     pub url: Secret<String>,
-    /// Calls that ended longer ago are forgotten.
+    /// Days that ended calls are kept.
     pub keep_calls_days: u32,
 }
 
 /// Recordings (S177).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Recording {
-    /// Which calls are recorded of extensions that do not say: `none`, `inbound`, `outbound`, `all`.
+    /// Which calls are recorded for extensions without their own setting: `none`, `inbound`, `outbound`, `all`.
     pub calls: model::RecordCalls,
-    /// What the files are.
+    /// File format.
     pub format: model::RecordingFormat,
-    /// Whether the parties hear a tone.
+    /// Whether the parties hear a recording tone.
     pub beep: switch::Beep,
-    /// Days that recordings are kept; for ever where 0.
+    /// Days that recordings are kept; 0: forever.
     pub keep_days: u32,
-    /// Days that audio which the database does not know is kept aside; for ever where 0.
+    /// Days that audio files unknown to the database are kept aside; 0: forever.
     pub keep_unclaimed_days: u32,
-    /// Megabytes that all together may have, the oldest are deleted first; no bound where 0.
+    /// Maximum size of all recordings, MB; the oldest are deleted first. 0: unlimited.
     pub quota_mb: u32,
-    /// Megabytes of the disk that recordings leave free.
+    /// Disk space that recordings leave free, MB.
     pub reserve_mb: u32,
-    /// The bucket of an S3-compatible store; recordings stay in the data directory where none is named.
+    /// Bucket of an S3-compatible store; if `None`, recordings stay in the data directory.
     pub s3_bucket: Option<String>,
-    /// Its address, where it is not Amazon's.
+    /// Endpoint of the store, if it is not Amazon's.
     pub s3_endpoint: Option<String>,
-    /// Its region.
+    /// Region of the bucket.
     pub s3_region: String,
-    /// Put in front of every key.
+    /// Prefix of every object key.
     pub s3_prefix: Option<String>,
-    /// Who we are there.
+    /// Access key id.
     pub s3_access_key: Option<String>,
-    /// The secret that goes with it.
+    /// Secret access key.
     pub s3_secret_key: Option<Secret<String>>,
 }
 
-/// Mail about voicemail.
+/// E-mail notifications of voicemail.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Mail {
-    /// The server that takes it, `smtps://USER:PASSWORD@HOST`; none is sent where `None`.
+    /// SMTP relay, `smtps://USER:PASSWORD@HOST`; if `None`, no e-mail is sent.
     pub smtp: Option<Secret<String>>,
-    /// The sender; `centralita@` and the SIP domain where `None`.
+    /// Sender address; if `None`, `centralita@` and the SIP domain.
     pub from: Option<String>,
-    /// A mail that was not taken is tried again after this, then after twice as long, and so on.
+    /// First retry delay of a failed e-mail, seconds; it doubles with each attempt.
     pub retry_seconds: u32,
 }
 
 impl Mail {
-    /// The sender.
+    /// The sender address.
     pub fn sender(&self, domain: &str) -> String {
         self.from.clone().unwrap_or_else(|| format!("centralita@{domain}"))
     }
 }
 
-/// What nobody may exceed.
+/// Limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Simultaneous calls of one user (S29).
     pub calls_per_user: u32,
     /// Hours that a call may last (S30).
     pub call_hours: u32,
-    /// Calls to the outside that a user begins within a minute; no limit where 0 (security.md row 7).
+    /// Outbound calls that a user may start per minute (toll fraud); 0: unlimited.
     pub outside_calls_per_minute: u32,
-    /// Minutes that a user's calls to the outside last in a day; no limit where 0 (security.md row 7).
+    /// Outbound call minutes of a user per day (toll fraud); 0: unlimited.
     pub outside_minutes_per_day: u32,
-    /// Requests a minute of one API key (S28).
+    /// Requests per minute and API key (S28).
     pub requests_per_minute: u32,
-    /// Requests a minute of one source without a valid key.
+    /// Requests per minute and source address without a valid key.
     pub unauthenticated_per_minute: u32,
-    /// SIP connections of one source; raise it for an office with many TCP phones behind one address.
+    /// SIP connections per source address; raise it for a site with many TCP phones behind one address.
     pub connections_per_source: u32,
-    /// Calls a second whose SIP ladder is kept.
+    /// Calls per second whose SIP ladder is stored.
     pub ladders_per_second: u32,
 }
 
-/// Which numbers may be dialled: beginnings of numbers in international form, without `+`.
+/// Dial policy. Prefixes are in international form, without `+`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Dialling {
-    /// The country code of national numbers; that of our own number at Twilio where it is not said.
+    /// Country code of national numbers; if `None`, that of our first Twilio number.
     pub country: Option<String>,
-    /// The countries that may be called; all where empty.
+    /// Allowed countries; all if empty.
     pub allowed: Vec<String>,
-    /// High-risk countries that may be called.
+    /// High-risk countries that are allowed.
     pub opened: Vec<String>,
-    /// What is never called, besides the block list.
+    /// Prefixes that are always blocked, besides the built-in block list.
     pub blocked: Vec<String>,
-    /// The numbers that call for help; those of the country where empty (security.md row 31).
+    /// Emergency numbers; those of the country if empty.
     pub emergency: Vec<String>,
 }
 
 impl Config {
-    /// The dial policy's rules of the house.
+    /// The system-wide rules of the dial policy.
     pub fn dial_rules(&self) -> model::DialRules {
         let shared = |list: &[String]| list.iter().map(|prefix| prefix.as_str().into()).collect();
         let ours = self.twilio.did.first().and_then(|did| did.strip_prefix('+'));
@@ -272,7 +272,7 @@ impl Config {
 }
 
 impl Config {
-    /// What a user may spend on the outside; the day is that of the house.
+    /// Limits of a user's outbound calls; days are counted in the default time zone.
     pub fn outside_limits(&self) -> switch::OutboundLimits {
         let zone = model::recurrence::Zone::parse(&self.default_timezone);
         switch::OutboundLimits {
@@ -283,14 +283,14 @@ impl Config {
     }
 }
 
-/// Those who are told of events over HTTP.
+/// Webhook settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Webhooks {
-    /// Whether they may be on this machine, without TLS: for trials.
+    /// Whether webhooks on loopback without TLS are allowed, for tests.
     pub allow_insecure_loopback: bool,
 }
 
-/// What the seeds' `.env` says about Twilio (S106–S108).
+/// The Twilio settings of the seed documents' `.env` (S106–S108).
 #[derive(Clone, PartialEq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Twilio {
@@ -367,12 +367,12 @@ impl Default for Config {
     }
 }
 
-/// One thing that the operator must mend: where, which key, what to write instead.
+/// One error in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Where it was read.
+    /// Where the setting was read.
     pub origin: Origin,
-    /// The key, `sip.domain`; empty where the file itself is broken.
+    /// The key, as `sip.domain`; empty if the file itself is malformed.
     pub key: String,
     /// What is wrong, and what to write instead.
     pub what: String,
@@ -387,7 +387,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// All errors of a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError(pub Vec<Problem>);
 
@@ -405,22 +405,22 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A configuration, and where each of its keys came from.
+/// A configuration, and the origins of its settings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Which keys are not at their default, and since where.
+    /// The keys that are set, and where.
     pub origins: Vec<(&'static str, Origin)>,
-    /// The file that was read; `None` where there was none.
+    /// The file that was read; `None` if there is none.
     pub file: Option<PathBuf>,
 }
 
-/// Where a configuration is looked for when nobody names a file.
+/// The configuration file if none is named.
 pub const DEFAULT_FILE: &str = "centralita.toml";
 
 impl Loaded {
-    /// Read all layers. A file that is named must be there; without a name, [`DEFAULT_FILE`] need not.
+    /// Read all layers. A file that is named must exist; [`DEFAULT_FILE`] need not.
     pub fn read(
         file: Option<&Path>,
         environment: impl Iterator<Item = (OsString, OsString)>,
@@ -428,7 +428,7 @@ impl Loaded {
         Loaded::read_from(file, file.is_some(), environment)
     }
 
-    /// The same where the file that is named may be missing: `init` makes it.
+    /// The same, but a named file may be missing: `init` creates it.
     pub fn read_or_default(
         file: Option<&Path>,
         environment: impl Iterator<Item = (OsString, OsString)>,
@@ -450,8 +450,8 @@ impl Loaded {
                 origin: Origin::File { path: path.to_path_buf(), line: 0 },
                 key: String::new(),
                 what: tr!(
-                    "there is no such file; make one with: centralita init --config {0}",
-                    "ese archivo no existe; créelo con: centralita init --config {0}",
+                    "the file does not exist; create it with: centralita init --config {0}",
+                    "el archivo no existe; créelo con: centralita init --config {0}",
                     path.display()
                 ),
             });
@@ -487,23 +487,23 @@ fn read_or_empty(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     }
 }
 
-/// The keys of which an empty text is a value: a feature code that is switched off.
-const EMPTY_IS_A_VALUE: &str = "features.";
+/// Prefix of the keys for which an empty text is a value: it switches a feature code off.
+const EMPTY_ALLOWED: &str = "features.";
 
-/// What is wrong with an empty value. A list is emptied with `[]` in the file.
-fn emptiness(setting: &Setting) -> Option<String> {
+/// Error text of an empty value. A list is emptied with `[]` in the file.
+fn empty_value_error(setting: &Setting) -> Option<String> {
     let Value::Text(text) = &setting.value else { return None };
-    if !text.trim().is_empty() || setting.key.starts_with(EMPTY_IS_A_VALUE) {
+    if !text.trim().is_empty() || setting.key.starts_with(EMPTY_ALLOWED) {
         return None;
     }
     Some(match &setting.origin {
         Origin::Variable(name) => tr!(
-            "is empty; give it a value, or take {name} away for the default",
-            "está vacía; dele un valor, o quite {name} para el valor por defecto"
+            "is empty; give it a value, or unset {name} to use the default",
+            "está vacía; asígnele un valor, o elimine {name} para usar el valor por defecto"
         ),
         Origin::File { .. } | Origin::Option(_) | Origin::Default => tr!(
-            "is empty; give it a value, or take the line away for the default",
-            "está vacía; dele un valor, o quite la línea para el valor por defecto"
+            "is empty; give it a value, or remove the line to use the default",
+            "está vacía; asígnele un valor, o borre la línea para usar el valor por defecto"
         ),
     })
 }
@@ -512,7 +512,7 @@ fn apply(settings: &[Setting], problems: &mut Vec<Problem>) -> (Config, Vec<(&'s
     let mut config = Config::default();
     let mut origins: Vec<(&'static str, Origin)> = Vec::new();
     for setting in settings {
-        let done = match (keys::find(&setting.key), emptiness(setting)) {
+        let done = match (keys::find(&setting.key), empty_value_error(setting)) {
             (Some(_), Some(empty)) => Err(empty),
             (Some(key), None) => (key.set)(&mut config, &setting.value).map(|()| key.name),
             (None, _) => Err(match &setting.origin {

@@ -1,6 +1,6 @@
-//! Guessing what somebody meant to write.
+//! Suggestions for misspelled names.
 
-/// The candidate nearest to `word`, where it is near enough to be meant.
+/// The candidate with the smallest edit distance to `word`, if it is at most half the longer length.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::levenshtein(word, candidate), candidate))
@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_understood_and_nonsense_is_not() {
+    fn a_typing_error_gets_a_suggestion_and_nonsense_does_not() {
         let keys = ["sip.domain", "sip.digest", "http.listen"];
         assert_eq!(nearest("sip.domian", keys.into_iter()), Some("sip.domain"));
         assert_eq!(nearest("sip.digets", keys.into_iter()), Some("sip.digest"));

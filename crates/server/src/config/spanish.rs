@@ -1,116 +1,110 @@
-//! What each key is for, in Spanish; the English stands in the table of keys.
+//! Spanish descriptions of the configuration keys; the English ones are in the table of keys.
 
-/// In a few words; `None` of a key that lacks here (a test looks for those).
+/// The description of a key; `None` if it is missing (a test checks for that).
 pub(super) fn about(name: &str) -> Option<&'static str> {
     ABOUT.iter().find(|(key, _)| *key == name).map(|(_, about)| *about)
 }
 
 const ABOUT: &[(&str, &str)] = &[
-    ("public_address", "lo que muestran SDP y Contact: una dirección, un nombre o auto"),
-    ("default_timezone", "la zona de las llamadas recurrentes que no nombran ninguna, como America/Santiago"),
-    ("http.listen", "direcciones de la API"),
-    ("http.local_admin", "si quien llega por loopback sin clave es administrador"),
+    ("public_address", "dirección que se anuncia en SDP y Contact: una dirección IP, un nombre o auto"),
+    (
+        "default_timezone",
+        "zona horaria de las llamadas recurrentes que no indican una, p. ej. Europe/Madrid o America/Santiago",
+    ),
+    ("http.listen", "direcciones de escucha de la API"),
+    ("http.local_admin", "si un cliente local (loopback) sin clave se considera administrador"),
     (
         "http.trusted_proxies",
-        "proxies inversos cuyo X-Forwarded-For o Forwarded nombra al cliente, como direcciones o redes",
+        "proxies inversos cuyas cabeceras X-Forwarded-For o Forwarded son de confianza (direcciones o redes)",
     ),
     (
         "http.origins",
-        "orígenes de páginas web que pueden usar la API, como https://crm.example.com; ninguno si está vacía",
+        "orígenes web autorizados a usar la API (CORS), p. ej. https://crm.example.com; vacío: ninguno",
     ),
-    ("sip.domain", "el realm y el dominio de nuestras direcciones"),
-    ("sip.aliases", "otros nombres que se aceptan como nuestro dominio"),
-    ("sip.digest", "algoritmos de digest, en el orden en que se piden"),
-    ("sip.listen", "direcciones udp:// y tcp:// del lado de los teléfonos"),
-    ("sip.min_expires_seconds", "el registro más corto que se acepta"),
-    ("sip.default_extension", "adónde van los números entrantes que no nombra ninguna ruta"),
+    ("sip.domain", "dominio SIP y realm de la autenticación"),
+    ("sip.aliases", "otros nombres que se aceptan como dominio SIP"),
+    ("sip.digest", "algoritmos de autenticación digest, por orden de preferencia"),
+    ("sip.listen", "direcciones de escucha SIP, udp:// y tcp://"),
+    ("sip.min_expires_seconds", "duración mínima de registro que se acepta, en segundos"),
+    ("sip.default_extension", "extensión que recibe las llamadas entrantes a números sin ruta"),
     (
         "features.forward_on",
-        "lo que marca un teléfono, con un número detrás, para desviar allí todas sus llamadas; \"\" desactiva un código",
+        "código que, seguido de un número, desvía allí todas las llamadas; \"\" desactiva el código",
     ),
-    ("features.forward_off", "lo mismo, para no desviar más"),
-    ("features.do_not_disturb_on", "lo mismo, para rechazar todas las llamadas"),
-    ("features.do_not_disturb_off", "lo mismo, para aceptar llamadas de nuevo"),
-    ("features.hide_number", "se marca delante de un número: quien recibe la llamada no ve quién llama"),
-    ("features.call_back", "llama a quien llamó por última vez a esta extensión"),
-    ("dns.servers", "direcciones de servidores DNS, con puerto; los del sistema si está vacía"),
-    ("media.ports", "puertos de RTP y RTCP"),
-    ("media.workers", "hilos para la voz; 0 es uno menos que núcleos"),
-    ("store.url", "sqlite: y una ruta relativa a la carpeta de datos, o postgres://"),
-    ("store.keep_calls_days", "las llamadas que terminaron hace más se olvidan"),
+    ("features.forward_off", "código que cancela el desvío"),
+    ("features.do_not_disturb_on", "código que activa «no molestar»"),
+    ("features.do_not_disturb_off", "código que desactiva «no molestar»"),
+    ("features.hide_number", "prefijo que oculta el número propio en una llamada"),
+    ("features.call_back", "código que devuelve la última llamada recibida"),
+    ("dns.servers", "servidores DNS, con puerto; vacío: los del sistema"),
+    ("media.ports", "rango de puertos RTP y RTCP"),
+    ("media.workers", "hilos para RTP; 0: uno menos que núcleos de CPU"),
+    ("store.url", "sqlite: y una ruta relativa al directorio de datos, o postgres://"),
+    ("store.keep_calls_days", "días que se conservan las llamadas terminadas"),
     (
         "recording.calls",
-        "qué llamadas se graban de las extensiones que no lo dicen: none, inbound, outbound o all",
+        "llamadas que se graban en las extensiones sin ajuste propio: none, inbound, outbound o all",
     ),
     ("recording.format", "opus (en Ogg) o wav"),
-    ("recording.beep", "un tono para las dos partes: never, once, o los segundos entre uno y otro"),
-    ("recording.keep_days", "las grabaciones más antiguas se borran; 0 las guarda para siempre"),
+    ("recording.beep", "tono de aviso de grabación: never, once, o los segundos entre tonos"),
+    ("recording.keep_days", "días que se conservan las grabaciones; 0: sin límite"),
     (
         "recording.keep_unclaimed_days",
-        "el audio que la base de datos no conoce se borra tras tanto tiempo apartado; 0 lo guarda para siempre",
+        "días que se conserva apartado el audio que no figura en la base de datos; 0: sin límite",
     ),
     (
         "recording.quota_mb",
-        "megabytes de todas las grabaciones, se borran primero las más antiguas; 0 es sin límite",
+        "tamaño máximo del total de grabaciones en MB (se borran antes las más antiguas); 0: sin límite",
     ),
-    ("recording.reserve_mb", "megabytes del disco que las grabaciones dejan libres"),
-    ("recording.s3_bucket", "guardar las grabaciones en este bucket de un almacén compatible con S3"),
-    ("recording.s3_endpoint", "su dirección, si no es la de Amazon"),
-    ("recording.s3_region", "su región"),
-    ("recording.s3_prefix", "se pone delante de cada clave"),
-    ("recording.s3_access_key", "quiénes somos allí"),
-    ("recording.s3_secret_key", "el secreto que le corresponde"),
-    ("limits.calls_per_user", "llamadas simultáneas de un usuario"),
-    ("limits.call_hours", "horas que puede durar una llamada"),
+    ("recording.reserve_mb", "espacio en disco que las grabaciones dejan libre, en MB"),
+    ("recording.s3_bucket", "bucket de un almacenamiento compatible con S3 para las grabaciones"),
+    ("recording.s3_endpoint", "endpoint del almacenamiento, si no es Amazon"),
+    ("recording.s3_region", "región del bucket"),
+    ("recording.s3_prefix", "prefijo de las claves de los objetos"),
+    ("recording.s3_access_key", "ID de la clave de acceso"),
+    ("recording.s3_secret_key", "clave de acceso secreta"),
+    ("limits.calls_per_user", "llamadas simultáneas por usuario"),
+    ("limits.call_hours", "duración máxima de una llamada, en horas"),
     (
         "limits.outside_calls_per_minute",
-        "llamadas al exterior que un usuario empieza en un minuto; 0 es sin límite",
+        "llamadas salientes que un usuario puede iniciar por minuto; 0: sin límite",
     ),
-    (
-        "limits.outside_minutes_per_day",
-        "minutos al día de llamadas al exterior de un usuario; 0 es sin límite",
-    ),
-    ("limits.requests_per_minute", "peticiones por minuto de una clave de la API"),
-    ("limits.unauthenticated_per_minute", "peticiones por minuto de un origen sin clave válida"),
-    ("limits.connections_per_source", "conexiones SIP de una dirección"),
-    ("limits.ladders_per_second", "llamadas por segundo cuyos mensajes SIP se guardan"),
-    ("limits.recurring_calls_per_second", "llamadas recurrentes que se empiezan en un segundo"),
+    ("limits.outside_minutes_per_day", "minutos de llamadas salientes por usuario y día; 0: sin límite"),
+    ("limits.requests_per_minute", "peticiones por minuto y clave de API"),
+    ("limits.unauthenticated_per_minute", "peticiones por minuto y dirección de origen sin clave válida"),
+    ("limits.connections_per_source", "conexiones SIP por dirección de origen"),
+    ("limits.ladders_per_second", "llamadas por segundo cuya traza SIP se guarda"),
+    ("limits.recurring_calls_per_second", "llamadas recurrentes que se inician por segundo"),
     (
         "dialling.country",
-        "prefijo del país de los números nacionales; el del primer número en Twilio si falta",
+        "código de país de los números nacionales; si falta, el del primer número de Twilio",
     ),
-    (
-        "dialling.allowed",
-        "países a los que se puede llamar, como comienzos de números sin +; todos si está vacía",
-    ),
-    ("dialling.opened", "países de la lista de alto riesgo a los que se puede llamar de todos modos"),
-    (
-        "dialling.blocked",
-        "comienzos de números a los que no se llama nunca, además de los de tarificación especial y satélites",
-    ),
-    ("dialling.emergency", "números de emergencias; los del país, con 112 y 911, si está vacía"),
-    (
-        "webhooks.allow_insecure_loopback",
-        "si los webhooks pueden estar en este equipo, por http: para pruebas",
-    ),
+    ("dialling.allowed", "países permitidos, como prefijos sin +; vacío: todos"),
+    ("dialling.opened", "países de la lista de alto riesgo que se permiten"),
+    ("dialling.blocked", "prefijos siempre bloqueados, además de los de tarificación especial y satélite"),
+    ("dialling.emergency", "números de emergencia; vacío: los del país, más 112 y 911"),
+    ("webhooks.allow_insecure_loopback", "permite webhooks en este mismo equipo por http, para pruebas"),
     (
         "mail.smtp",
-        "el servidor de los correos del buzón de voz: smtps://, smtp:// (STARTTLS) o smtp+plain://",
+        "servidor SMTP para los avisos del buzón de voz: smtps://, smtp:// (STARTTLS) o smtp+plain://",
     ),
-    ("mail.from", "el remitente de los correos"),
-    ("mail.retry_seconds", "un correo no aceptado se reintenta tras este tiempo, luego tras el doble"),
+    ("mail.from", "remitente de los correos"),
+    (
+        "mail.retry_seconds",
+        "segundos hasta el primer reintento de un correo fallido; se duplican en cada intento",
+    ),
     ("log.level", "error, warn, info, debug, trace, o un filtro como info,sip=debug"),
-    ("log.numbers", "los números de las personas en el registro: masked (+34•••001), full o none"),
+    ("log.numbers", "números de teléfono en el log: masked (+34•••001), full o none"),
     (
         "time.zoneinfo",
-        "datos de zonas horarias: auto (los más nuevos entre incorporados y sistema), builtin, system o una carpeta",
+        "datos de zonas horarias: auto (los más recientes, incorporados o del sistema), builtin, system o un directorio",
     ),
-    ("twilio.did", "nuestros números allí"),
-    ("twilio.sip_user", "usuario del troncal"),
-    ("twilio.sip_password", "contraseña del troncal"),
+    ("twilio.did", "nuestros números de Twilio"),
+    ("twilio.sip_user", "usuario SIP del troncal"),
+    ("twilio.sip_password", "contraseña SIP del troncal"),
     ("twilio.termination_uri", "host del troncal"),
-    ("twilio.account_sid", "la cuenta"),
-    ("twilio.auth_token", "su token"),
+    ("twilio.account_sid", "SID de la cuenta"),
+    ("twilio.auth_token", "token de la cuenta"),
     ("twilio.mode", "auto, trunk o api"),
 ];
 
@@ -120,7 +114,7 @@ mod tests {
     use crate::config::KEYS;
 
     #[test]
-    fn every_key_says_what_it_is_for_in_both_languages() {
+    fn every_key_has_a_description_in_both_languages() {
         let missing: Vec<&str> =
             KEYS.iter().map(|key| key.name).filter(|name| about(name).is_none()).collect();
         assert!(missing.is_empty(), "{missing:?}");

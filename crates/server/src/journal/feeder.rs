@@ -1,4 +1,4 @@
-//! Feeds the database from the journal, and keeps the disk small.
+//! Feeds the database from the journal, and deletes or compacts old segments.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::day_log::DayLog;
 use crate::limits::{CALLS_WAITING, SEGMENT_BYTES, SEGMENTS_WAITING};
 use crate::metrics::FeederLag;
 
-/// Where records end up.
+/// The destination of records: the database.
 pub trait RecordSink: Send + Sync + 'static {
-    /// Take all of them in, or none. Taking the same ones in twice changes nothing.
+    /// Store all records or none (one transaction). Storing the same records again changes nothing.
     fn feed(&self, records: &[Record]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -30,21 +30,20 @@ impl RecordSink for Store {
     }
 }
 
-/// How often the database is fed.
+/// Intervals and batch sizes of the feeder.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedIntervals {
-    /// Calls wait at most for so long.
+    /// Maximum wait of calls.
     pub calls: Duration,
-    /// Bindings wait for so long: a refresh that follows makes the last one worthless.
+    /// Maximum wait of bindings: a later refresh replaces an earlier one.
     pub bindings: Duration,
-    /// … unless there are so many.
-    pub most_bindings: usize,
-    /// Records of one transaction: others want to write too.
+    /// Bindings are fed earlier if so many wait.
+    pub max_bindings: usize,
+    /// Records per transaction: other writers need the database too.
     pub batch: usize,
-    /// A failed attempt is repeated after this, then after twice as long, and so on, up to four times as long: when the database is back,
-    /// nobody waits long for what it missed.
+    /// Retry interval after a failure; it doubles up to four times this value, so that feeding resumes soon after the database is back.
     pub retry: Duration,
-    /// Closed segments may hold so many bytes more than twice the last rewriting before they are rewritten.
+    /// Closed segments are compacted when they exceed twice the last compaction by so many bytes.
     pub waiting_bytes: u64,
 }
 
@@ -53,7 +52,7 @@ impl Default for FeedIntervals {
         FeedIntervals {
             calls: Duration::from_millis(500),
             bindings: Duration::from_secs(5),
-            most_bindings: 16_384,
+            max_bindings: 16_384,
             batch: 2_000,
             retry: Duration::from_secs(1),
             waiting_bytes: SEGMENT_BYTES * SEGMENTS_WAITING as u64,
@@ -61,7 +60,7 @@ impl Default for FeedIntervals {
     }
 }
 
-/// See the module.
+/// The feeder.
 #[derive(Debug)]
 pub struct Feeder {
     segments: Segments,
@@ -69,27 +68,27 @@ pub struct Feeder {
     writer: Writer,
     done: mpsc::UnboundedReceiver<Fact>,
     pending: Pending,
-    /// The first segment that memory does not have all of, where more waits than it shall hold: it is read again later, and all after it.
-    behind: Option<u64>,
+    /// The first segment that is not completely in memory, when more records wait than memory may hold: it and all later ones are read again.
+    reread_from: Option<u64>,
     current: u64,
     bindings_since: Option<Instant>,
     failures: u32,
     retry_at: Option<Instant>,
     base_bytes: u64,
-    /// Writes the lines of the day; none where `None`.
-    day: Option<DayLog>,
+    /// Logs daily operation, if set.
+    day_log: Option<DayLog>,
     lag: Arc<FeederLag>,
-    /// When the database last had every call that was due.
+    /// When the database last had every record that was due.
     caught_up: Instant,
-    /// The journal's thread lives at least as long as we do.
+    /// Keeps the journal's sync thread alive.
     _syncer: Syncer,
 }
 
-/// Resolves when the journal's writer is gone. What it wrote is not waited for but looked at when the database is fed: a thread that is woken for
-/// each batch would cost more than all it does with them.
+/// Resolves when the journal's writer is dropped. Its records are not awaited but polled at each feeding interval: waking a thread per batch
+/// would cost more than all it does.
 pub(super) type Writer = oneshot::Receiver<std::convert::Infallible>;
 
-/// How feeding ended.
+/// Result of the feeder at its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FeedResult {
     /// The database has everything.
@@ -105,7 +104,7 @@ impl Feeder {
         writer: Writer,
         done: mpsc::UnboundedReceiver<Fact>,
         pending: Pending,
-        behind: Option<u64>,
+        reread_from: Option<u64>,
         current: u64,
         syncer: Syncer,
     ) -> Feeder {
@@ -115,25 +114,25 @@ impl Feeder {
             writer,
             done,
             pending,
-            behind,
+            reread_from,
             current,
             bindings_since: None,
             failures: 0,
             retry_at: None,
             base_bytes: 0,
-            day: None,
+            day_log: None,
             lag: Arc::default(),
             caught_up: Instant::now(),
             _syncer: syncer,
         }
     }
 
-    /// Write the lines of the day to the log as records come.
-    pub fn telling(self, day: DayLog) -> Feeder {
-        Feeder { day: Some(day), ..self }
+    /// Log daily operation as records arrive.
+    pub fn with_day_log(self, day_log: DayLog) -> Feeder {
+        Feeder { day_log: Some(day_log), ..self }
     }
 
-    /// How far the database is behind.
+    /// The lag of the database, updated by the feeder.
     pub fn lag(&self) -> Arc<FeederLag> {
         Arc::clone(&self.lag)
     }
@@ -146,91 +145,93 @@ impl Feeder {
         self.lag.set(calls + bindings, self.caught_up.elapsed());
     }
 
-    /// Feed until the journal's writer is gone, then feed what is left.
-    pub async fn run<L: RecordSink>(mut self, low_priority: Arc<L>, rhythm: FeedIntervals) -> FeedResult {
-        let mut beat = interval(rhythm.calls);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Feed until the journal's writer is dropped, then feed the rest.
+    pub async fn run<S: RecordSink>(mut self, sink: Arc<S>, intervals: FeedIntervals) -> FeedResult {
+        let mut timer = interval(intervals.calls);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = &mut self.writer => break,
-                _ = beat.tick() => {
-                    self.absorb();
+                _ = timer.tick() => {
+                    self.receive();
                     self.measure();
-                    self.round(&*low_priority, rhythm).await;
+                    self.feed_all(&*sink, intervals).await;
                     self.measure();
-                    self.compact(rhythm);
+                    self.compact(intervals);
                 }
             }
         }
-        self.absorb();
-        self.finish(&*low_priority, rhythm).await
+        self.receive();
+        self.finish(&*sink, intervals).await
     }
 
-    fn absorb(&mut self) {
+    fn receive(&mut self) {
         while let Ok(written) = self.written.try_recv() {
             self.current = self.current.max(written.segment);
-            if written.on_disk && self.behind.is_none() && self.pending.len().0 >= CALLS_WAITING {
-                tracing::warn!("much waits for the database: from now on it is read from the journal again");
-                self.behind = Some(written.segment);
+            if written.on_disk && self.reread_from.is_none() && self.pending.len().0 >= CALLS_WAITING {
+                tracing::warn!(
+                    "too many records wait for the database: further records will be read from the journal again"
+                );
+                self.reread_from = Some(written.segment);
             }
-            let later = written.on_disk && self.behind.is_some();
+            let skip = written.on_disk && self.reread_from.is_some();
             for record in written.records {
-                if let Some(day) = &mut self.day {
-                    day.tell(&record);
+                if let Some(day_log) = &mut self.day_log {
+                    day_log.log(&record);
                 }
-                // Who does what a fact says tells us so once, before it would be read again.
-                if !later || matches!(record, Record::Voicemail(_)) {
+                // Facts are reported as executed only once, possibly before the segment is read again.
+                if !skip || matches!(record, Record::Voicemail(_)) {
                     self.pending.apply(written.segment, record);
                 }
             }
         }
-        // After the records: what is done was written down before.
+        // After the records: a fact is written before it is executed.
         while let Ok(fact) = self.done.try_recv() {
             self.pending.done(&fact);
         }
-        if let Some(day) = &mut self.day {
-            day.rest();
+        if let Some(day_log) = &mut self.day_log {
+            day_log.end_batch();
         }
     }
 
-    /// Read the next segment that memory does not have. `false` where there is none.
+    /// Read the next segment that is not in memory. `false` if there is none.
     fn catch_up(&mut self) -> bool {
-        let Some(next) = self.behind else { return false };
-        // What was told until now is in the segments; of the last one memory has, from now on, what is told as well.
-        self.absorb();
-        self.behind = (next < self.current).then_some(next + 1);
+        let Some(next) = self.reread_from else { return false };
+        // Records received so far are in the segments. From now on, records received for the last segment are kept in memory as well.
+        self.receive();
+        self.reread_from = (next < self.current).then_some(next + 1);
         match self.segments.read(next) {
             Ok(records) => {
                 for record in records.into_iter().filter(|record| !matches!(record, Record::Voicemail(_))) {
                     self.pending.apply(next, record);
                 }
             }
-            Err(error) => tracing::error!(%error, segment = next, "a journal segment cannot be read again"),
+            Err(error) => tracing::error!(%error, segment = next, "a journal segment cannot be read"),
         }
         true
     }
 
-    /// Feed what is due, and then what waits in segments only.
-    async fn round<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) {
-        self.feed_due(low_priority, rhythm).await;
+    /// Feed what is due, then the segments that are not in memory.
+    async fn feed_all<S: RecordSink>(&mut self, sink: &S, intervals: FeedIntervals) {
+        self.feed_due(sink, intervals).await;
         while self.failures == 0 && self.pending.len().0 == 0 && self.catch_up() {
-            self.feed_due(low_priority, rhythm).await;
+            self.feed_due(sink, intervals).await;
         }
     }
 
-    async fn feed_due<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) {
+    async fn feed_due<S: RecordSink>(&mut self, sink: &S, intervals: FeedIntervals) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        let due = self.due(rhythm);
+        let due = self.due(intervals);
         let mut left = match due {
             Due::Calls => self.pending.len().0,
             Due::All => self.pending.len().0 + self.pending.len().1,
         };
         while left > 0 {
-            let taken = self.pending.take(rhythm.batch, due);
-            left = left.saturating_sub(taken.len().max(1));
-            if taken.is_empty() || !self.feed(low_priority, rhythm, taken).await {
+            let batch = self.pending.take(intervals.batch, due);
+            left = left.saturating_sub(batch.len().max(1));
+            if batch.is_empty() || !self.feed(sink, intervals, batch).await {
                 return;
             }
         }
@@ -240,41 +241,41 @@ impl Feeder {
         self.delete();
     }
 
-    fn due(&mut self, rhythm: FeedIntervals) -> Due {
+    fn due(&mut self, intervals: FeedIntervals) -> Due {
         let bindings = self.pending.len().1;
         if bindings == 0 {
             self.bindings_since = None;
             return Due::Calls;
         }
         let since = *self.bindings_since.get_or_insert_with(Instant::now);
-        if bindings >= rhythm.most_bindings || since.elapsed() >= rhythm.bindings {
+        if bindings >= intervals.max_bindings || since.elapsed() >= intervals.bindings {
             Due::All
         } else {
             Due::Calls
         }
     }
 
-    /// One transaction. What fails is put back.
-    async fn feed<L: RecordSink>(
+    /// Feed one transaction. On failure the records are put back.
+    async fn feed<S: RecordSink>(
         &mut self,
-        low_priority: &L,
-        rhythm: FeedIntervals,
-        taken: Vec<(u64, Record)>,
+        sink: &S,
+        intervals: FeedIntervals,
+        batch: Vec<(u64, Record)>,
     ) -> bool {
-        let (segments, records): (Vec<u64>, Vec<Record>) = taken.into_iter().unzip();
-        match low_priority.feed(&records).await {
+        let (segments, records): (Vec<u64>, Vec<Record>) = batch.into_iter().unzip();
+        match sink.feed(&records).await {
             Ok(()) => {
                 if self.failures > 0 {
-                    tracing::info!("the database takes records again");
+                    tracing::info!("the database accepts records again");
                 }
                 self.failures = 0;
                 self.retry_at = None;
                 true
             }
             Err(error) => {
-                let wait = rhythm.retry * 2_u32.pow(self.failures.min(2));
+                let wait = intervals.retry * 2_u32.pow(self.failures.min(2));
                 if self.failures == 0 {
-                    tracing::error!(%error, "the database takes no records; they wait in the journal");
+                    tracing::error!(%error, "the database cannot be written; records wait in the journal");
                 }
                 self.failures += 1;
                 self.retry_at = Some(Instant::now() + wait);
@@ -284,19 +285,22 @@ impl Feeder {
         }
     }
 
-    /// Delete the segments that nothing pending needs. The one that is being written stays.
+    /// Delete the segments that no pending record needs. The current one stays.
     fn delete(&self) {
         let floor = self.pending.floor().unwrap_or(self.current).min(self.current);
-        let floor = self.behind.map_or(floor, |behind| floor.min(behind));
+        let floor = self.reread_from.map_or(floor, |reread_from| floor.min(reread_from));
         if let Err(error) = self.segments.delete_below(floor) {
             tracing::warn!(%error, "journal segments cannot be deleted");
         }
     }
 
-    /// Rewrite closed segments without what is outdated, where they have grown beyond measure.
-    fn compact(&mut self, rhythm: FeedIntervals) {
-        let allowed = rhythm.waiting_bytes + 2 * self.base_bytes;
-        if self.failures == 0 || self.behind.is_some() || self.segments.bytes_below(self.current) <= allowed {
+    /// Compact the closed segments if they have grown too large.
+    fn compact(&mut self, intervals: FeedIntervals) {
+        let limit = intervals.waiting_bytes + 2 * self.base_bytes;
+        if self.failures == 0
+            || self.reread_from.is_some()
+            || self.segments.bytes_below(self.current) <= limit
+        {
             return;
         }
         let number = self.current - 1;
@@ -311,18 +315,18 @@ impl Feeder {
         match self.segments.replace(number, &closed) {
             Ok(bytes) => {
                 self.base_bytes = bytes;
-                self.pending.moved_to(number);
+                self.pending.set_segment(number);
             }
-            Err(error) => tracing::error!(%error, "journal segments cannot be rewritten"),
+            Err(error) => tracing::error!(%error, "journal segments cannot be compacted"),
         }
     }
 
-    /// The writer is gone: feed everything, once, and leave an empty directory where that succeeds.
-    async fn finish<L: RecordSink>(&mut self, low_priority: &L, rhythm: FeedIntervals) -> FeedResult {
+    /// After the writer is dropped: feed everything, once, and leave an empty directory if that succeeds.
+    async fn finish<S: RecordSink>(&mut self, sink: &S, intervals: FeedIntervals) -> FeedResult {
         loop {
             while !self.pending.is_empty() {
-                let taken = self.pending.take(rhythm.batch, Due::All);
-                if !self.feed(low_priority, rhythm, taken).await {
+                let batch = self.pending.take(intervals.batch, Due::All);
+                if !self.feed(sink, intervals, batch).await {
                     return FeedResult::Part;
                 }
             }
@@ -330,7 +334,7 @@ impl Feeder {
                 break;
             }
         }
-        // Voicemail's part of the shell ends after the exchange, and does what it was told last.
+        // The voicemail tasks end after the switch thread, when its last facts are executed.
         while let Some(fact) = self.done.recv().await {
             self.pending.done(&fact);
         }

@@ -1,8 +1,8 @@
-//! How a record is written, and what of earlier and later versions is read.
+//! Encoding of journal records, and compatibility with other versions.
 //!
-//! A frame is the mark, the version, the payload's length and a CRC-32, then the payload. Version 2 is MessagePack with the names of fields and
-//! variants: a field that is new is missing in older records, and one that is unknown is passed over. Version 1 was positional and is only read
-//! (`v1`). A frame of a version, or with a record, that is not known here was written by a later version of us: it is intact, and kept.
+//! A frame is a marker byte, the version, the payload's length and a CRC-32, then the payload. Version 2 is MessagePack with the names of fields
+//! and variants: new fields are missing in older records, and unknown fields are ignored. Version 1 was positional and is only read (`v1`).
+//! An intact frame of an unknown version, or with an unknown record, was written by a later version of this program, and is kept.
 
 use model::journal::Record;
 use serde::Serialize as _;
@@ -10,17 +10,17 @@ use serde::Serialize as _;
 use super::v1;
 use crate::limits::RECORD_BYTES;
 
-/// Begins every frame.
-const MARK: u8 = 0xCE;
-/// What is written.
+/// First byte of every frame.
+const MARKER: u8 = 0xCE;
+/// The version that is written.
 const VERSION: u8 = 2;
-/// Mark, version, length, CRC-32.
+/// Bytes of the header: marker, version, length, CRC-32.
 pub(super) const HEAD: usize = 10;
 
-/// Append `record` to `buffer`. One that is too large (a ladder beyond all measure) is left out.
+/// Append `record` to `buffer`. A record over [`RECORD_BYTES`] (an extremely long ladder) is omitted.
 pub(super) fn encode(record: &Record, buffer: &mut Vec<u8>) {
     let start = buffer.len();
-    buffer.extend_from_slice(&[MARK, VERSION]);
+    buffer.extend_from_slice(&[MARKER, VERSION]);
     buffer.extend_from_slice(&[0; HEAD - 2]);
     let written = record.serialize(&mut rmp_serde::Serializer::new(&mut *buffer).with_struct_map());
     if let Err(error) = written {
@@ -43,14 +43,14 @@ pub(super) fn encode(record: &Record, buffer: &mut Vec<u8>) {
 pub(super) struct Frame<'b> {
     version: u8,
     payload: &'b [u8],
-    /// All of it.
+    /// The whole frame with its header.
     pub(super) bytes: &'b [u8],
 }
 
 impl<'b> Frame<'b> {
-    /// The frame that begins here, where an intact one does.
+    /// The frame at the start of `bytes`, if it is intact.
     pub(super) fn at_start(bytes: &'b [u8]) -> Option<Frame<'b>> {
-        let [MARK, version, ..] = *bytes else { return None };
+        let [MARKER, version, ..] = *bytes else { return None };
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let (len, crc) = (word(2)? as usize, word(6)?);
         if version == 0 || len == 0 || len > RECORD_BYTES {
@@ -61,12 +61,12 @@ impl<'b> Frame<'b> {
         (checksum(version, payload) == crc).then_some(frame)
     }
 
-    /// Its record; why it is not understood where it is not.
+    /// Decode the record; the error says why it cannot be decoded.
     pub(super) fn record(&self) -> Result<Record, String> {
         match self.version {
             1 => v1::read(self.payload).map_err(|error| error.to_string()),
             VERSION => rmp_serde::from_slice(self.payload).map_err(|error| error.to_string()),
-            later => Err(format!("it is of version {later} of the journal")),
+            later => Err(format!("it has journal format version {later}")),
         }
     }
 }

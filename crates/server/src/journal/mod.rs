@@ -1,18 +1,18 @@
-//! The journal: what was promised is written down before the promise leaves the house, and fed to the database afterwards.
+//! The journal (write-ahead log): records are written before the messages that depend on them are sent, and fed to the database afterwards.
 //!
-//! Segments `<data>/journal/NNNNNNNNNN.log` are appended to with one `write(2)` per batch. A [`Feeder`] hands the same records to the
-//! database, coalesced by key, and deletes segments of which nothing is missing there. While the database fails, segments are rewritten
-//! without what is outdated (`….base.log` takes the place of everything numbered up to its own), so that they do not grow without end. Of what
-//! waits memory holds a bounded part; the rest is read from the segments again once the database has taken that.
+//! Segments `<data>/journal/NNNNNNNNNN.log` are appended to with one `write(2)` per batch. A [`Feeder`] writes the same records to the database,
+//! coalesced by key, and deletes segments that the database has completely. While the database is down, segments are compacted (`….base.log`
+//! replaces every segment up to its number), so that they do not grow without bound. A bounded part of the waiting records is held in memory;
+//! the rest is read from the segments again after the database has taken that part.
 //!
-//! A full disk is prepared for: the next megabytes of the segment are allocated before they are needed ([`room`]).
-//! While the disk is full, records go there; SIP ladders stay out, and no new segment begins. When nearly all of it is used, the exchange is
-//! told ([`JournalRoom::Spent`]) and takes on nothing new: what is left is for the ends of calls that are up.
+//! A full disk is prepared for: the next megabytes of the segment are allocated before they are needed ([`preallocation`]). While the disk is full,
+//! records go there; SIP ladders are left out, and no new segment begins. When nearly all of it is used, the switch is told
+//! ([`JournalRoom::Spent`]) and accepts nothing new: the rest is reserved for the ends of calls that are up.
 
 mod feeder;
 mod format;
 mod pending;
-mod room;
+mod preallocation;
 mod segment;
 mod sync;
 mod v1;
@@ -32,22 +32,22 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use feeder::{FeedIntervals, FeedResult, Feeder, RecordSink};
 pub use pending::{Due, Pending};
-use room::{Room, is_full};
+use preallocation::{Preallocation, is_full};
 use segment::Segments;
 use sync::Syncer;
 
-use crate::limits::{CALLS_WAITING, JOURNAL_OWED};
+use crate::limits::{CALLS_WAITING, JOURNAL_BUFFER};
 
-/// Records that were written, and the segment that they are in.
+/// Records that were written, and their segment.
 #[derive(Debug)]
 struct Written {
     segment: u64,
     records: Vec<Record>,
-    /// They can be read there again. A disk that fails leaves them in memory only.
+    /// Whether they can be read from the segment again; after a write error they are in memory only.
     on_disk: bool,
 }
 
-/// The writer's end, owned by the exchange's loop.
+/// The writing end, owned by the event loop.
 #[derive(Debug)]
 pub struct Journal {
     segments: Segments,
@@ -55,81 +55,89 @@ pub struct Journal {
     file: Arc<File>,
     bytes: u64,
     rotate_at: u64,
-    /// What is to be written: a batch, and before it what an earlier write could not.
+    /// Encoded records to be written: the current batch, after what an earlier write could not.
     buffer: Vec<u8>,
-    room: Room,
-    /// What the exchange knows of the room.
-    told: JournalRoom,
+    preallocation: Preallocation,
+    /// The free space last reported to the switch.
+    reported_room: JournalRoom,
     feed: mpsc::UnboundedSender<Written>,
-    /// Tells the feeder by its end that nothing follows.
+    /// Dropped with the journal, which tells the feeder that no record follows.
     _writer: oneshot::Sender<std::convert::Infallible>,
     syncer: Syncer,
     failing: bool,
 }
 
-/// What was found when the journal was opened.
+/// Result of opening the journal.
 #[derive(Debug)]
 pub struct Opened {
-    /// For the exchange.
+    /// The writing end, for the event loop.
     pub journal: Journal,
-    /// For the database; run it as a task.
+    /// The feeder of the database, to be run as a task.
     pub feeder: Feeder,
-    /// What the segments say.
+    /// The records of the segments.
     pub pending: Pending,
-    /// Faults that were skipped, for the log.
+    /// Damage that was skipped, for the log.
     pub faults: Vec<String>,
-    /// For who does what the journal says of voicemail.
+    /// For the task that executes voicemail facts.
     pub done: VoicemailDone,
 }
 
-/// Tells the feeder that a fact of voicemail is done, so that the journal may forget it. Keep it as long as there may be facts.
+/// Reports executed voicemail facts to the feeder, so that the journal can drop them. Keep it as long as facts may follow.
 #[derive(Clone, Debug)]
 pub struct VoicemailDone(mpsc::UnboundedSender<Fact>);
 
 impl VoicemailDone {
-    /// This one is.
-    pub fn tell(&self, fact: Fact) {
-        // Where the feeder is gone, the next start finds that it is done.
+    /// Report that `fact` is executed.
+    pub fn mark(&self, fact: Fact) {
+        // If the feeder has ended, the next start finds that the fact is executed.
         self.0.send(fact).ok();
     }
 }
 
 impl Journal {
-    /// Read what is there and begin a new segment of at most `rotate_at` bytes.
+    /// Read the existing segments and start a new one of at most `rotate_at` bytes.
     pub fn open(dir: &Path, rotate_at: u64) -> io::Result<Opened> {
         let segments = Segments::new(dir)?;
         let (mut pending, mut faults) = (Pending::default(), Vec::new());
-        // Written last before this start: where no record says when the process lived, its file does.
+        // If no record says when the previous run was alive, the modification time of its segment does.
         pending.alive_by_file(segments.last_written().map(timestamp));
-        let found = segments.settle()?;
-        let mut behind = None;
+        let found = segments.remove_replaced()?;
+        let mut reread_from = None;
         for (number, path) in &found {
             segment::trim(path);
             let read = segment::read(path)?;
-            segments.keep(&read.unknown)?;
+            segments.add_unknown(&read.unknown)?;
             faults.extend(read.faults.into_iter().map(|fault| format!("{}: {fault}", path.display())));
             for record in read.records {
                 pending.apply(*number, record);
             }
-            // More than memory shall hold: for the exchange it is enough to know which calls are over.
+            // Over the limit of memory: the switch only needs to know which calls have ended.
             if pending.len().0 > CALLS_WAITING {
-                behind = found.first().map(|(first, _)| *first);
-                pending.forget_details();
+                reread_from = found.first().map(|(first, _)| *first);
+                pending.drop_details();
             }
         }
         let number = found.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let file = Arc::new(segments.create(number)?);
-        let kept = take_back_kept(&segments, &file, number, &mut pending)?;
-        faults.extend(kept);
+        let recovered = recover_unknown_frames(&segments, &file, number, &mut pending)?;
+        faults.extend(recovered);
         let (feed, written) = mpsc::unbounded_channel();
         let (until, writer) = oneshot::channel();
         let syncer = Syncer::start();
-        let (done, told) = mpsc::unbounded_channel();
-        let known = if behind.is_some() { pending.only_facts() } else { pending.clone() };
-        let feeder =
-            Feeder::new(segments.clone(), written, writer, told, known, behind, number, syncer.clone());
-        let mut room = Room::default();
-        room.look(&file, 0);
+        let (done, done_facts) = mpsc::unbounded_channel();
+        let known = if reread_from.is_some() { pending.only_facts() } else { pending.clone() };
+        let feeder = Feeder::new(
+            segments.clone(),
+            written,
+            writer,
+            done_facts,
+            known,
+            reread_from,
+            number,
+            syncer.clone(),
+        );
+        let mut preallocation = Preallocation::default();
+        preallocation.check(&file, 0);
         let journal = Journal {
             segments,
             number,
@@ -137,8 +145,8 @@ impl Journal {
             bytes: 0,
             rotate_at,
             buffer: Vec::new(),
-            room,
-            told: JournalRoom::Ample,
+            preallocation,
+            reported_room: JournalRoom::Ample,
             feed,
             _writer: until,
             syncer,
@@ -147,43 +155,46 @@ impl Journal {
         Ok(Opened { journal, feeder, pending, faults, done: VoicemailDone(done) })
     }
 
-    /// Write down a batch with one system call. A disk that fails is reported; what could not be written waits for the next attempt, and the
-    /// database gets the records in any case.
+    /// Append a batch with one system call. A write error is logged; the unwritten bytes wait for the next attempt, and the feeder gets the records
+    /// in any case.
     pub fn append(&mut self, records: Vec<Record>) {
-        let mut left_out = false;
+        let mut omitted = false;
         for record in &records {
-            // Who wants to see the messages of a call does not want them more than the call's record.
-            if self.buffer.len() >= JOURNAL_OWED
-                || self.room.is_low() && matches!(record, Record::Ladder { .. })
+            // A call's record is more important than its ladder.
+            if self.buffer.len() >= JOURNAL_BUFFER
+                || self.preallocation.is_low() && matches!(record, Record::Ladder { .. })
             {
-                left_out = true;
+                omitted = true;
                 continue;
             }
             format::encode(record, &mut self.buffer);
         }
         self.write();
-        let on_disk = self.buffer.is_empty() && !left_out;
-        // The feeder ends only after this end is gone.
+        let on_disk = self.buffer.is_empty() && !omitted;
+        // The feeder outlives this sender.
         self.feed.send(Written { segment: self.number, records, on_disk }).ok();
     }
 
-    /// How much room there is, where that has changed since it was last asked. A disk that was full is looked at again here.
+    /// The free space, if it has changed since the last call. A full disk is checked again here.
     pub fn room_changed(&mut self) -> Option<JournalRoom> {
-        if self.room.is_due() {
+        if self.preallocation.is_due() {
             self.write();
-            self.room.look(&self.file, self.bytes);
+            self.preallocation.check(&self.file, self.bytes);
         }
-        // Nothing is promised that a write before it could not keep.
-        let room = if self.buffer.is_empty() { self.room.left(self.bytes) } else { JournalRoom::Spent };
-        (std::mem::replace(&mut self.told, room) != room).then(|| {
+        // While earlier records are unwritten, nothing new may be accepted.
+        let room =
+            if self.buffer.is_empty() { self.preallocation.state(self.bytes) } else { JournalRoom::Spent };
+        (std::mem::replace(&mut self.reported_room, room) != room).then(|| {
             match room {
-                JournalRoom::Ample => tracing::info!("the journal has room again"),
+                JournalRoom::Ample => {
+                    tracing::info!("the disk has free space again: the journal is written normally");
+                }
                 JournalRoom::Low => {
-                    tracing::error!("the disk is full: the journal lives on what was set aside for it");
+                    tracing::error!("the disk is full: the journal uses its preallocated space");
                 }
                 JournalRoom::Spent => {
                     tracing::error!(
-                        "the journal takes nothing more: no new calls and registrations until it does"
+                        "the journal has no space left: new calls and registrations are refused until it has"
                     );
                 }
             }
@@ -191,12 +202,12 @@ impl Journal {
         })
     }
 
-    /// Whether the disk was full when it was last looked at: [`Journal::room_changed`] is to be asked again soon.
+    /// Whether the disk was full when last checked: [`Journal::room_changed`] must be called again soon.
     pub fn is_low(&self) -> bool {
-        self.room.is_low() || !self.buffer.is_empty()
+        self.preallocation.is_low() || !self.buffer.is_empty()
     }
 
-    /// Put everything on the disk, now.
+    /// Flush everything to the disk (fdatasync).
     pub fn flush(&mut self) {
         if let Err(error) = self.file.sync_data() {
             tracing::error!(%error, "the journal cannot be flushed");
@@ -204,21 +215,21 @@ impl Journal {
     }
 
     fn write(&mut self) {
-        if self.bytes >= self.rotate_at && !self.room.is_low() {
+        if self.bytes >= self.rotate_at && !self.preallocation.is_low() {
             self.rotate();
         }
         match self.try_write() {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("the journal is written again");
+                    tracing::info!("the journal can be written again");
                 }
-                self.room.ensure(&self.file, self.bytes);
+                self.preallocation.ensure(&self.file, self.bytes);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "the journal cannot be written: a crash now would forget what is answered");
+                    tracing::error!(%error, "the journal cannot be written: a crash now would lose registrations and calls");
                 }
-                self.room.is_full_now();
+                self.preallocation.mark_full();
             }
         }
     }
@@ -228,9 +239,9 @@ impl Journal {
             return Ok(());
         }
         if let Err(error) = (&*self.file).write_all(&self.buffer) {
-            // Half a record must not stand before the next one. Where it cannot be cut off, the reader skips it.
+            // A partial record must not precede the next one. If it cannot be truncated, the reader skips it.
             if self.file.set_len(self.bytes).is_ok() {
-                self.room.was_cut(self.bytes);
+                self.preallocation.truncated(self.bytes);
             } else if let Ok(there) = self.file.metadata() {
                 self.bytes = there.len();
             }
@@ -242,41 +253,41 @@ impl Journal {
         Ok(())
     }
 
-    /// Begin the next segment. Where that fails, this one goes on.
+    /// Start the next segment; if that fails, the current one continues.
     fn rotate(&mut self) {
         let next = match self.segments.create(self.number + 1) {
             Ok(next) => next,
             Err(error) => {
                 if is_full(&error) {
-                    self.room.is_full_now();
+                    self.preallocation.mark_full();
                 }
-                tracing::error!(%error, "no new journal segment can be made; the one before grows");
+                tracing::error!(%error, "a new journal segment cannot be created; the current one continues");
                 return;
             }
         };
-        // What was allocated ahead and not needed.
+        // Release the preallocated space that was not needed.
         if let Err(error) = self.file.set_len(self.bytes) {
-            tracing::warn!(%error, "room that a journal segment does not need stays allocated");
+            tracing::warn!(%error, "the unused preallocated space of a journal segment cannot be released");
         }
         self.number += 1;
         self.bytes = 0;
         self.file = Arc::new(next);
-        self.room.begin_segment();
+        self.preallocation.begin_segment();
     }
 }
 
-/// Frames that an earlier start could not read and that this one can: facts that are still true are put into the new segment. Where a phone
-/// was then is not.
-fn take_back_kept(
+/// Frames that an earlier start could not decode and this version can: facts that are still valid are copied to the new segment. Registrations
+/// are outdated and skipped.
+fn recover_unknown_frames(
     segments: &Segments,
     mut file: &File,
     number: u64,
     pending: &mut Pending,
 ) -> io::Result<Option<String>> {
-    let kept = segments.kept()?;
-    if !kept.records.is_empty() {
+    let frames = segments.read_unknown()?;
+    if !frames.records.is_empty() {
         let mut buffer = Vec::new();
-        for record in kept.records {
+        for record in frames.records {
             if matches!(record, Record::Bound(_) | Record::Unbound { .. } | Record::Alive { .. }) {
                 continue;
             }
@@ -285,20 +296,20 @@ fn take_back_kept(
         }
         file.write_all(&buffer)?;
         file.sync_data()?;
-        segments.write_kept(&kept.unknown)?;
+        segments.write_unknown(&frames.unknown)?;
     }
-    let left = kept.unknown.len();
-    Ok((left > 0).then(|| format!("{left} records of a later version are kept for it")))
+    let left = frames.unknown.len();
+    Ok((left > 0).then(|| format!("{left} records of a later version are kept for that version")))
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from_micros(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64)
 }
 
-/// What the exchange is told at start: the database's memory, corrected by the journal's.
-pub fn restore(remembered: RuntimeState, pending: &Pending) -> Input {
-    let (outside, alive) = (pending.outside(&remembered), pending.alive());
-    let (bindings, calls) = pending.correct(remembered);
+/// The state to restore at start: the database's, corrected by the journal.
+pub fn restore(stored: RuntimeState, pending: &Pending) -> Input {
+    let (outside, alive) = (pending.outside(&stored), pending.alive());
+    let (bindings, calls) = pending.merge(stored);
     Input::Restore {
         bindings,
         outside,
@@ -307,7 +318,7 @@ pub fn restore(remembered: RuntimeState, pending: &Pending) -> Input {
     }
 }
 
-/// Where the journal of a data directory lies.
+/// The journal directory of a data directory.
 pub fn dir(data: &Path) -> PathBuf {
     data.join("journal")
 }

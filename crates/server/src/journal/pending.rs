@@ -1,4 +1,4 @@
-//! Records that the database does not have yet, coalesced by key: the last word of each.
+//! Records that the database does not have yet, coalesced by key: the latest state of each.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -10,24 +10,24 @@ use model::voicemail::Fact;
 use model::{CallId, CallRecord, Recording, RecordingId, RecordingState};
 use store::RuntimeState;
 
-/// A binding's key.
+/// Key of a binding: user name and contact.
 type Contact = (Arc<str>, String);
 
-/// See the module. Every entry knows the oldest segment that it still needs.
+/// The pending records. Every entry knows the oldest segment that contains a part of it.
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
     bindings: HashMap<Contact, PendingBinding>,
     calls: BTreeMap<CallId, PendingCall>,
-    notes: Vec<(u64, CallEvent)>,
+    events: Vec<(u64, CallEvent)>,
     recordings: BTreeMap<RecordingId, (u64, Box<Recording>)>,
-    /// What is to be done of voicemail, in order. Who does it says so: the database is not fed with it.
+    /// Voicemail facts to execute, in order. They are removed when reported as executed; the database is not fed with them.
     facts: VecDeque<(u64, Fact)>,
-    /// The last sign of life; `by_file` is that of the segments, for want of a better one.
+    /// When the previous run was last alive, by its records; `alive_by_file`: by the modification time of its segments.
     alive: Option<Timestamp>,
     alive_by_file: Option<Timestamp>,
 }
 
-/// What became of a contact. Of refreshes only the last counts; comings and goings are told one after the other.
+/// State changes of a contact. Of successive refreshes only the last is kept; registrations and unregistrations are all kept, in order.
 #[derive(Clone, Debug)]
 struct PendingBinding {
     segment: u64,
@@ -35,20 +35,20 @@ struct PendingBinding {
     last: State,
 }
 
-/// The binding, or when it went.
+/// The binding, or the time of its removal.
 type State = Result<Binding, Timestamp>;
 
-/// Comings and goings of one contact that wait: a phone that flaps faster is told of less often.
-const EARLIER: usize = 8;
-/// Notes about no call that wait; the exchange makes few of them, and the oldest are dropped while the database is away for long.
-const NOTES: usize = 10_000;
+/// Limit of waiting state changes per contact: those of a flapping phone are thinned out.
+const MAX_TRANSITIONS: usize = 8;
+/// Limit of waiting events that belong to no call. There are few of them; during a long outage the oldest are dropped.
+const MAX_EVENTS: usize = 10_000;
 
 impl PendingBinding {
-    fn then(&mut self, segment: u64, state: State) {
+    fn push(&mut self, segment: u64, state: State) {
         if self.last.is_ok() != state.is_ok() {
             let before = std::mem::replace(&mut self.last, Err(Timestamp::default()));
             self.earlier.push(before);
-            if self.earlier.len() > EARLIER {
+            if self.earlier.len() > MAX_TRANSITIONS {
                 self.earlier.drain(..2);
             }
         } else if self.earlier.is_empty() {
@@ -65,11 +65,11 @@ struct PendingCall {
     legs: Vec<DialogSnapshot>,
     closed: Option<Box<CallRecord>>,
     ladder: Option<Vec<u8>>,
-    notes: Vec<CallEvent>,
+    events: Vec<CallEvent>,
 }
 
 impl Pending {
-    /// Take in a record of segment `segment`. Taking the same ones in twice changes nothing.
+    /// Add a record of segment `segment`. Adding the same records again changes nothing.
     pub fn apply(&mut self, segment: u64, record: Record) {
         match record {
             Record::Bound(binding) => {
@@ -93,8 +93,8 @@ impl Pending {
             }
             Record::CallClosed(record) => {
                 let call = self.call(segment, &record.id);
-                if call.ladder.is_none() && call.notes.is_empty() {
-                    // What came before is told again by the ending.
+                if call.ladder.is_none() && call.events.is_empty() {
+                    // The final record contains what the earlier ones say.
                     call.segment = segment;
                 }
                 call.opened = None;
@@ -102,22 +102,22 @@ impl Pending {
                 call.closed = Some(record);
             }
             Record::Ladder { call, blob } => self.call(segment, &call).ladder = Some(blob),
-            Record::Noted(note) => match note.call() {
+            Record::Noted(event) => match event.call() {
                 Some(call) => {
-                    let notes = &mut self.call(segment, call).notes;
-                    if !notes.contains(&note) {
-                        notes.push(note);
+                    let events = &mut self.call(segment, call).events;
+                    if !events.contains(&event) {
+                        events.push(event);
                     }
                 }
                 None => {
-                    if self.notes.len() >= NOTES {
-                        self.notes.remove(0);
+                    if self.events.len() >= MAX_EVENTS {
+                        self.events.remove(0);
                     }
-                    self.notes.push((segment, note));
+                    self.events.push((segment, event));
                 }
             },
             Record::Recording(row) => match self.recordings.get(&row.id) {
-                // What is over stays over, even where its beginning is told again.
+                // A finished recording stays finished, even if its start is read again.
                 Some((_, known)) if known.state != RecordingState::Recording => {}
                 Some(_) | None => drop(self.recordings.insert(row.id.clone(), (segment, row))),
             },
@@ -128,9 +128,9 @@ impl Pending {
 
     fn bind(&mut self, segment: u64, contact: Contact, state: State) {
         match self.bindings.entry(contact) {
-            Entry::Occupied(mut there) => there.get_mut().then(segment, state),
-            Entry::Vacant(place) => {
-                place.insert(PendingBinding { segment, earlier: Vec::new(), last: state });
+            Entry::Occupied(mut existing) => existing.get_mut().push(segment, state),
+            Entry::Vacant(vacant) => {
+                vacant.insert(PendingBinding { segment, earlier: Vec::new(), last: state });
             }
         }
     }
@@ -140,53 +140,53 @@ impl Pending {
         self.calls.entry(id.clone()).or_insert_with(fresh)
     }
 
-    /// When the segments were written last.
+    /// Set the modification time of the newest segment.
     pub(super) fn alive_by_file(&mut self, at: Option<Timestamp>) {
         self.alive_by_file = at;
     }
 
-    /// The last sign of life of the process that wrote the segments.
+    /// When the previous run was last alive.
     pub fn alive(&self) -> Option<Timestamp> {
         self.alive.or(self.alive_by_file)
     }
 
-    /// What of voicemail may not have been done.
+    /// Voicemail facts that may not have been executed.
     pub fn facts(&self) -> Vec<Fact> {
         self.facts.iter().map(|(_, fact)| fact.clone()).collect()
     }
 
-    /// A fact of voicemail is done.
+    /// Remove an executed voicemail fact.
     pub fn done(&mut self, fact: &Fact) {
-        if let Some(place) = self.facts.iter().position(|(_, known)| known == fact) {
-            self.facts.remove(place);
+        if let Some(vacant) = self.facts.iter().position(|(_, known)| known == fact) {
+            self.facts.remove(vacant);
         }
     }
 
-    /// Of calls that are over, that is all that is known from now on (and what they have used outside): the rest is read again.
-    pub(super) fn forget_details(&mut self) {
+    /// Drop the details of ended calls, except their outbound call time: the segments are read again for the rest.
+    pub(super) fn drop_details(&mut self) {
         for call in self.calls.values_mut().filter(|call| call.closed.is_some()) {
             if let Some(record) = &mut call.closed {
                 (record.trace, record.legs) = (Vec::new(), Vec::new());
             }
             call.ladder = None;
-            call.notes.retain(|note| matches!(note, CallEvent::Outside(_)));
-            call.notes.shrink_to_fit();
+            call.events.retain(|event| matches!(event, CallEvent::Outside(_)));
+            call.events.shrink_to_fit();
         }
-        self.notes = Vec::new();
+        self.events = Vec::new();
     }
 
-    /// What is not read again.
+    /// Only the voicemail facts: these are not read again.
     pub(super) fn only_facts(&self) -> Pending {
         Pending { facts: self.facts.clone(), ..Pending::default() }
     }
 
-    /// How many calls (and recordings) and bindings wait.
+    /// The number of waiting calls (with recordings and events), and of bindings.
     pub fn len(&self) -> (usize, usize) {
-        (self.calls.len() + self.notes.len() + self.recordings.len(), self.bindings.len())
+        (self.calls.len() + self.events.len() + self.recordings.len(), self.bindings.len())
     }
 
-    /// Whether a call has begun.
-    pub fn knows(&self, call: &CallId) -> bool {
+    /// Whether the call has a pending record.
+    pub fn has_call(&self, call: &CallId) -> bool {
         self.calls.contains_key(call)
     }
 
@@ -198,31 +198,31 @@ impl Pending {
     /// The oldest segment that is still needed.
     pub fn floor(&self) -> Option<u64> {
         let bindings = self.bindings.values().map(|binding| binding.segment);
-        let notes = self.notes.iter().map(|(segment, _)| *segment);
+        let events = self.events.iter().map(|(segment, _)| *segment);
         let calls = self.calls.values().map(|call| call.segment);
         let recordings = self.recordings.values().map(|(segment, _)| *segment);
         let facts = self.facts.iter().map(|(segment, _)| *segment);
-        bindings.chain(notes).chain(calls).chain(recordings).chain(facts).min()
+        bindings.chain(events).chain(calls).chain(recordings).chain(facts).min()
     }
 
-    /// Take out at most `most` records to be fed: calls first, and bindings where they are `due`.
-    pub fn take(&mut self, most: usize, due: Due) -> Vec<(u64, Record)> {
-        let some = self.notes.len().min(most);
+    /// Remove at most `most` records to be fed: calls first, and bindings if they are `due`.
+    pub fn take(&mut self, limit: usize, due: Due) -> Vec<(u64, Record)> {
+        let some = self.events.len().min(limit);
         let mut taken: Vec<(u64, Record)> =
-            self.notes.drain(..some).map(|(segment, note)| (segment, Record::Noted(note))).collect();
-        while taken.len() < most
+            self.events.drain(..some).map(|(segment, event)| (segment, Record::Noted(event))).collect();
+        while taken.len() < limit
             && let Some((id, call)) = self.calls.pop_first()
         {
-            call.tell(&id, &mut taken);
+            call.into_records(&id, &mut taken);
         }
-        while taken.len() < most
+        while taken.len() < limit
             && let Some((_, (segment, row))) = self.recordings.pop_first()
         {
             taken.push((segment, Record::Recording(row)));
         }
         if due == Due::All {
             let wanted: Vec<Contact> =
-                self.bindings.keys().take(most.saturating_sub(taken.len())).cloned().collect();
+                self.bindings.keys().take(limit.saturating_sub(taken.len())).cloned().collect();
             for key in wanted {
                 if let Some(binding) = self.bindings.remove(&key) {
                     let states = binding.earlier.into_iter().chain([binding.last]);
@@ -233,7 +233,7 @@ impl Pending {
         taken
     }
 
-    /// Put back what could not be fed, under what has come since.
+    /// Put back records that could not be fed, before those added since.
     pub fn put_back(&mut self, taken: Vec<(u64, Record)>) {
         let newer = std::mem::take(self);
         (self.alive, self.alive_by_file) = (newer.alive, newer.alive_by_file);
@@ -242,7 +242,7 @@ impl Pending {
         }
     }
 
-    /// Everything, as records, each with its segment.
+    /// All pending records, each with its segment.
     pub fn into_records(mut self) -> Vec<(u64, Record)> {
         let facts = std::mem::take(&mut self.facts);
         let mut records = self.take(usize::MAX, Due::All);
@@ -250,23 +250,20 @@ impl Pending {
         records
     }
 
-    /// Everything now lies in segment `number`.
-    pub fn moved_to(&mut self, number: u64) {
+    /// Everything up to segment `number` was compacted into that segment.
+    pub fn set_segment(&mut self, number: u64) {
         self.bindings.values_mut().for_each(|binding| binding.segment = binding.segment.max(number));
-        self.notes.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
+        self.events.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.calls.values_mut().for_each(|call| call.segment = call.segment.max(number));
         self.recordings.values_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
         self.facts.iter_mut().for_each(|(segment, _)| *segment = (*segment).max(number));
     }
 
-    /// What is true, where `remembered` is what the database says.
-    pub fn correct(
-        &self,
-        remembered: RuntimeState,
-    ) -> (Vec<Binding>, Vec<(CallRecord, Vec<DialogSnapshot>)>) {
+    /// The bindings and open calls of the database, corrected by the pending records.
+    pub fn merge(&self, stored: RuntimeState) -> (Vec<Binding>, Vec<(CallRecord, Vec<DialogSnapshot>)>) {
         let key = |binding: &Binding| (Arc::clone(&binding.username), binding.contact.clone());
         let mut bindings: BTreeMap<Contact, Binding> =
-            remembered.bindings.into_iter().map(|binding| (key(&binding), binding)).collect();
+            stored.bindings.into_iter().map(|binding| (key(&binding), binding)).collect();
         for (key, binding) in &self.bindings {
             match &binding.last {
                 Ok(binding) => bindings.insert(key.clone(), binding.clone()),
@@ -274,7 +271,7 @@ impl Pending {
             };
         }
         let mut calls: BTreeMap<CallId, (CallRecord, Vec<DialogSnapshot>)> =
-            remembered.open_calls.into_iter().map(|call| (call.0.id.clone(), call)).collect();
+            stored.open_calls.into_iter().map(|call| (call.0.id.clone(), call)).collect();
         for (id, call) in &self.calls {
             if call.closed.is_some() {
                 calls.remove(id);
@@ -285,7 +282,7 @@ impl Pending {
                 calls.insert(id.clone(), (CallRecord::clone(opened), legs));
             }
             if let Some((record, legs)) = calls.get_mut(id) {
-                let answered = call.notes.iter().find_map(|note| match note {
+                let answered = call.events.iter().find_map(|event| match event {
                     CallEvent::Answered { at, .. } => Some(*at),
                     CallEvent::Ringing { .. }
                     | CallEvent::WrongAnswer { .. }
@@ -300,13 +297,13 @@ impl Pending {
         (bindings.into_values().collect(), calls.into_values().collect())
     }
 
-    /// What calls to the outside have used, where `remembered` is what the database says.
-    pub fn outside(&self, remembered: &RuntimeState) -> Vec<OutboundCallTime> {
+    /// The outbound call times of the database, corrected by the pending records.
+    pub fn outside(&self, stored: &RuntimeState) -> Vec<OutboundCallTime> {
         let key = |time: &OutboundCallTime| (time.call.clone(), time.leg);
         let mut times: BTreeMap<(CallId, u32), OutboundCallTime> =
-            remembered.outside.iter().map(|time| (key(time), time.clone())).collect();
-        for note in self.calls.values().flat_map(|call| &call.notes) {
-            let CallEvent::Outside(time) = note else { continue };
+            stored.outside.iter().map(|time| (key(time), time.clone())).collect();
+        for event in self.calls.values().flat_map(|call| &call.events) {
+            let CallEvent::Outside(time) = event else { continue };
             let known = times.entry(key(time)).or_insert_with(|| time.clone());
             known.until = known.until.or(time.until);
         }
@@ -314,7 +311,7 @@ impl Pending {
     }
 }
 
-/// What is to be fed now.
+/// Selects the records to feed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
     /// Only calls.
@@ -324,14 +321,14 @@ pub enum Due {
 }
 
 impl PendingCall {
-    fn tell(self, id: &CallId, records: &mut Vec<(u64, Record)>) {
+    fn into_records(self, id: &CallId, records: &mut Vec<(u64, Record)>) {
         let segment = self.segment;
-        let mut tell = |record| records.push((segment, record));
-        self.opened.into_iter().for_each(|record| tell(Record::CallOpened(record)));
-        self.notes.into_iter().for_each(|note| tell(Record::Noted(note)));
-        self.legs.into_iter().for_each(|leg| tell(Record::LegUp { call: id.clone(), leg }));
-        self.closed.into_iter().for_each(|record| tell(Record::CallClosed(record)));
-        self.ladder.into_iter().for_each(|blob| tell(Record::Ladder { call: id.clone(), blob }));
+        let mut push = |record| records.push((segment, record));
+        self.opened.into_iter().for_each(|record| push(Record::CallOpened(record)));
+        self.events.into_iter().for_each(|event| push(Record::Noted(event)));
+        self.legs.into_iter().for_each(|leg| push(Record::LegUp { call: id.clone(), leg }));
+        self.closed.into_iter().for_each(|record| push(Record::CallClosed(record)));
+        self.ladder.into_iter().for_each(|blob| push(Record::Ladder { call: id.clone(), blob }));
     }
 }
 

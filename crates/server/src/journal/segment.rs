@@ -1,4 +1,4 @@
-//! Segments on the disk: their names, their order, and how what is damaged is read.
+//! Segment files: their names and order, and reading of damaged ones.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -9,19 +9,19 @@ use model::journal::Record;
 
 use super::format::{Frame, encode};
 
-/// Frames of later versions of us are kept in this file, until one of them reads it.
-const KEPT: &str = "kept.frames";
+/// File with frames of later versions, kept until a version reads them.
+const UNKNOWN_FRAMES: &str = "kept.frames";
 
-/// What a segment holds.
+/// Content of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) records: Vec<Record>,
     pub(super) faults: Vec<String>,
-    /// Intact frames that are not understood.
+    /// Intact frames that this version cannot decode.
     pub(super) unknown: Vec<Vec<u8>>,
 }
 
-/// Read a segment. A torn tail is what a crash leaves and is cut silently; damage before intact records is reported and skipped.
+/// Read a segment. A torn tail (a crash) is dropped silently; damage before intact records is reported and skipped.
 pub(super) fn read(path: &Path) -> io::Result<Read> {
     let bytes = fs::read(path)?;
     let mut read = Read::default();
@@ -33,12 +33,12 @@ pub(super) fn read(path: &Path) -> io::Result<Read> {
             continue;
         };
         if let Some(from) = damaged.take() {
-            read.faults.push(format!("{} damaged bytes at offset {from} are skipped", at - from));
+            read.faults.push(format!("{} damaged bytes at offset {from} were skipped", at - from));
         }
         match frame.record() {
             Ok(record) => read.records.push(record),
             Err(error) => {
-                read.faults.push(format!("the record at offset {at} is kept, but not understood: {error}"));
+                read.faults.push(format!("the record at offset {at} cannot be decoded and is kept: {error}"));
                 read.unknown.push(frame.bytes.to_vec());
             }
         }
@@ -47,12 +47,12 @@ pub(super) fn read(path: &Path) -> io::Result<Read> {
     Ok(read)
 }
 
-/// Give back what was allocated behind a segment's end; a crash has left it.
+/// Release the space preallocated behind a segment's end, after a crash.
 pub(super) fn trim(path: &Path) {
     let trimmed =
         OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(file.metadata()?.len()));
     if let Err(error) = trimmed {
-        tracing::warn!(%error, path = %path.display(), "room behind a journal segment stays allocated");
+        tracing::warn!(%error, path = %path.display(), "the preallocated space of a journal segment cannot be released");
     }
 }
 
@@ -68,13 +68,13 @@ impl Segments {
         Ok(Segments { dir: dir.to_path_buf() })
     }
 
-    /// Begin a segment.
+    /// Create a segment.
     pub(super) fn create(&self, number: u64) -> io::Result<File> {
         OpenOptions::new().create(true).append(true).open(self.dir.join(format!("{number:010}.log")))
     }
 
-    /// Take away what a base has replaced, and name the rest in the order in which it must be read.
-    pub(super) fn settle(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+    /// Delete the segments that a base has replaced, and return the others in reading order.
+    pub(super) fn remove_replaced(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         let mut found = self.list()?;
         let base = found.iter().filter(|segment| segment.base).map(|segment| segment.number).max();
         found.retain(|segment| {
@@ -92,7 +92,7 @@ impl Segments {
     /// Delete every segment below `floor`.
     pub(super) fn delete_below(&self, floor: u64) -> io::Result<()> {
         let mut found = self.list()?;
-        // Oldest first: a crash in between must not leave an older word than the last one.
+        // Oldest first: a crash in between must not leave an older state without the newer one.
         found.sort_by_key(|segment| segment.number);
         for segment in found.iter().filter(|segment| segment.number < floor) {
             remove(&segment.path);
@@ -100,7 +100,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Put `records` in the place of all segments up to `number`.
+    /// Replace all segments up to `number` by a base with `records`. Returns its size in bytes.
     pub(super) fn replace(&self, number: u64, records: &[Record]) -> io::Result<u64> {
         let (draft, path) =
             (self.dir.join(format!("{number:010}.draft")), self.dir.join(format!("{number:010}.base.log")));
@@ -112,42 +112,42 @@ impl Segments {
             .and_then(|()| File::open(&draft)?.sync_all())
             .and_then(|()| fs::rename(&draft, &path));
         if let Err(error) = written {
-            // On a full disk half a draft would take the room that others need.
+            // On a full disk a partial draft would use space that others need.
             fs::remove_file(&draft).ok();
             return Err(error);
         }
         File::open(&self.dir)?.sync_all()?;
-        self.settle()?;
+        self.remove_replaced()?;
         Ok(buffer.len() as u64)
     }
 
-    /// Keep frames that are not understood: whoever went back to this version may come forward again.
-    pub(super) fn keep(&self, frames: &[Vec<u8>]) -> io::Result<()> {
+    /// Add frames that cannot be decoded to the file: after a downgrade the user may upgrade again.
+    pub(super) fn add_unknown(&self, frames: &[Vec<u8>]) -> io::Result<()> {
         if frames.is_empty() {
             return Ok(());
         }
-        let mut kept = self.kept()?.unknown;
+        let mut kept = self.read_unknown()?.unknown;
         let before = kept.len();
         for frame in frames {
             if !kept.contains(frame) {
                 kept.push(frame.clone());
             }
         }
-        if kept.len() > before { self.write_kept(&kept) } else { Ok(()) }
+        if kept.len() > before { self.write_unknown(&kept) } else { Ok(()) }
     }
 
-    /// What earlier starts kept. Records that are understood now are taken out of the file once they are in a segment: see
-    /// [`Segments::write_kept`].
-    pub(super) fn kept(&self) -> io::Result<Read> {
-        match read(&self.dir.join(KEPT)) {
+    /// The frames that earlier starts kept. Records that can be decoded now are removed from the file after they are written to a segment:
+    /// see [`Segments::write_unknown`].
+    pub(super) fn read_unknown(&self) -> io::Result<Read> {
+        match read(&self.dir.join(UNKNOWN_FRAMES)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Read::default()),
             read => read,
         }
     }
 
-    /// Keep these frames, and no others.
-    pub(super) fn write_kept(&self, frames: &[Vec<u8>]) -> io::Result<()> {
-        let path = self.dir.join(KEPT);
+    /// Replace the file's content by these frames; deletes the file if empty.
+    pub(super) fn write_unknown(&self, frames: &[Vec<u8>]) -> io::Result<()> {
+        let path = self.dir.join(UNKNOWN_FRAMES);
         if frames.is_empty() {
             return match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -160,11 +160,11 @@ impl Segments {
         fs::rename(draft, path)
     }
 
-    /// The records of a segment, as far as they are understood: what is not was told when it was opened.
+    /// The records of a segment that can be decoded; faults were reported when it was opened.
     pub(super) fn read(&self, number: u64) -> io::Result<Vec<Record>> {
         let mut found = self.list()?;
         found.retain(|segment| segment.number == number);
-        // A base has taken the place of the other of its number.
+        // A base has replaced the normal segment of its number.
         let base = found.iter().any(|segment| segment.base);
         let mut records = Vec::new();
         for segment in found.iter().filter(|segment| segment.base == base) {
@@ -173,7 +173,7 @@ impl Segments {
         Ok(records)
     }
 
-    /// When the newest segment that holds something was written last.
+    /// Modification time of the newest non-empty segment.
     pub(super) fn last_written(&self) -> Option<SystemTime> {
         let found = self.list().ok()?;
         let full =

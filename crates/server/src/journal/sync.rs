@@ -1,4 +1,4 @@
-//! Puts what was written on the disk, at least once a second, off everybody's path.
+//! Flushes the journal to the disk (fdatasync) at least once a second, in a thread of its own.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use crate::supervisor::catch;
 
-/// Half a second between two flushes: a power cut costs less than one second.
-const REST: Duration = Duration::from_millis(500);
+/// Interval between flushes: a power failure loses less than a second.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// See the module. Clones share the thread, which ends with the last of them.
+/// Handle of the sync thread. The thread ends with the last clone.
 #[derive(Clone, Debug)]
 pub(super) struct Syncer {
     dirty: Arc<Mutex<Vec<Arc<File>>>>,
-    thread: Arc<Waker>,
+    thread: Arc<SyncThread>,
 }
 
 #[derive(Debug)]
-struct Waker(Option<Thread>);
+struct SyncThread(Option<Thread>);
 
-impl Drop for Waker {
+impl Drop for SyncThread {
     fn drop(&mut self) {
         if let Some(thread) = &self.0 {
             thread.unpark();
@@ -34,22 +34,22 @@ impl Syncer {
         let shared = Arc::downgrade(&dirty);
         let thread =
             std::thread::Builder::new().name("journal-sync".into()).stack_size(64 * 1024).spawn(move || {
-                // A panic is in the log; what was written meanwhile is put on the disk by the next round.
+                // The panic is in the log; the next iteration flushes what was written meanwhile.
                 while catch(|| sync(&shared)).is_err() {
-                    std::thread::sleep(REST);
+                    std::thread::sleep(INTERVAL);
                 }
             });
         let thread = match thread {
             Ok(handle) => Some(handle.thread().clone()),
             Err(error) => {
-                tracing::error!(%error, "the journal is written, but not put on the disk");
+                tracing::error!(%error, "the journal's sync thread cannot be started: a power failure may lose more than a second");
                 None
             }
         };
-        Syncer { dirty, thread: Arc::new(Waker(thread)) }
+        Syncer { dirty, thread: Arc::new(SyncThread(thread)) }
     }
 
-    /// This file was written to.
+    /// Mark a file as written.
     pub(super) fn dirty(&self, file: &Arc<File>) {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if dirty.last().is_some_and(|last| Arc::ptr_eq(last, file)) {
@@ -63,7 +63,7 @@ impl Syncer {
     }
 }
 
-/// Until the last who writes is gone.
+/// Flush files until the last [`Syncer`] is dropped.
 fn sync(shared: &Weak<Mutex<Vec<Arc<File>>>>) {
     while let Some(dirty) = shared.upgrade() {
         let files = std::mem::take(&mut *dirty.lock().unwrap_or_else(PoisonError::into_inner));
@@ -74,9 +74,9 @@ fn sync(shared: &Weak<Mutex<Vec<Arc<File>>>>) {
         }
         for file in files {
             if let Err(error) = file.sync_data() {
-                tracing::error!(%error, "the journal cannot be put on the disk");
+                tracing::error!(%error, "the journal cannot be flushed to the disk");
             }
         }
-        std::thread::sleep(REST);
+        std::thread::sleep(INTERVAL);
     }
 }

@@ -1,5 +1,5 @@
-//! Version 1 of the journal's records: postcard, which knows fields by their order and variants by their index. Whoever upgrades after a crash
-//! has such segments. Only read; nothing here may ever change (`tests/golden/journal-v1.log`).
+//! Version 1 of the journal's records: postcard, which identifies fields by order and variants by index. Such segments exist after a crash
+//! followed by an upgrade. Read only; nothing here may ever change (`tests/golden/journal-v1.log`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use model::{
 };
 use serde::{Deserialize, Deserializer};
 
-/// A record's payload.
+/// Decode the payload of a record.
 pub(super) fn read(payload: &[u8]) -> Result<Record, postcard::Error> {
     postcard::from_bytes::<RecordV1>(payload).map(Record::from)
 }
 
-/// A variant without fields, by the index that it had.
+/// A variant without fields, encoded by its index.
 struct Indexed<T>(T);
 
-/// The variants in the order that they had.
+/// The variants in the order of version 1.
 trait Order: Copy + 'static {
     const ORDER: &'static [Self];
 }
@@ -29,7 +29,7 @@ impl<'de, T: Order> Deserialize<'de> for Indexed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let index = u32::deserialize(deserializer)?;
         let variant = T::ORDER.get(index as usize).copied();
-        variant.map(Indexed).ok_or_else(|| serde::de::Error::custom("an unknown variant"))
+        variant.map(Indexed).ok_or_else(|| serde::de::Error::custom("unknown variant index"))
     }
 }
 

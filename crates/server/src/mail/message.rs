@@ -1,4 +1,4 @@
-//! What a mail says.
+//! Text of the e-mails.
 
 use lettre::Message;
 use lettre::message::header::ContentType;
@@ -6,26 +6,33 @@ use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use model::voicemail::Delivery;
 use model::{Extension, Language, VoicemailMessage};
 
-/// A mail about a message.
+use crate::tr;
+
+/// An e-mail about a voicemail message.
 #[derive(Debug)]
 pub struct EmailMessage<'a> {
-    /// Who sends it.
+    /// Sender address, with or without a display name.
     pub from: &'a str,
-    /// To whom, and its id.
+    /// Recipient and id of the delivery.
     pub mail: &'a Delivery,
-    /// About what.
+    /// The message that it announces.
     pub message: &'a VoicemailMessage,
-    /// In whose box.
+    /// The extension of the mailbox.
     pub extension: &'a Extension,
-    /// In which language.
+    /// Language of the text.
     pub language: Language,
-    /// The audio as WAV, where it goes with the mail.
+    /// The audio as WAV, if it is attached.
     pub wav: Option<Vec<u8>>,
 }
 
-/// Whether a text can be a sender: an address, with a name before it or not.
+/// Check a sender address (with or without a display name). Returns it, or the error text.
 pub fn sender(text: &str) -> Result<String, String> {
-    let bad = || "write an address, as in centralita@example.com".to_owned();
+    let bad = || {
+        tr!(
+            "write an address, as in centralita@example.com",
+            "escriba una dirección, como centralita@example.com"
+        )
+    };
     if text.chars().any(char::is_control) {
         return Err(bad());
     }
@@ -33,7 +40,7 @@ pub fn sender(text: &str) -> Result<String, String> {
 }
 
 impl EmailMessage<'_> {
-    /// The mail. `None` where an address is none.
+    /// Compose the e-mail. `None` if an address is invalid.
     pub fn write(self) -> Option<Message> {
         let EmailMessage { from, mail, message, extension, language, wav } = self;
         let seconds = message.millis.div_ceil(1000);
@@ -75,7 +82,7 @@ impl EmailMessage<'_> {
         builder.multipart(body).ok()
     }
 
-    /// A mail that only shows that mails arrive.
+    /// A test e-mail to check delivery. `None` if an address is invalid.
     pub fn test(from: &str, to: &str) -> Option<Message> {
         Message::builder()
             .from(from.parse().ok()?)

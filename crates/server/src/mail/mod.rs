@@ -1,5 +1,5 @@
-//! Mail about voicemail: what is due is read from the database, each mail is tried once at a time, and what came of it is written back. When it
-//! is tried again is decided by the model.
+//! E-mail notifications of voicemail: the worker reads due deliveries from the database, tries each once at a time, and writes the result back.
+//! The model decides when a delivery is retried.
 
 mod message;
 mod smtp;

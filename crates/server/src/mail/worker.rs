@@ -1,4 +1,4 @@
-//! The task that sends what is due.
+//! Task that sends the due e-mails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,31 +10,31 @@ use tokio::sync::Notify;
 
 use super::{EmailMessage, Mailer};
 
-/// How often the database is asked for what is due, besides when a message was left.
-const BEAT: Duration = Duration::from_secs(5);
-/// Mails of one turn.
+/// Interval at which due deliveries are polled, besides the wake-up when a message is stored.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Deliveries per poll.
 const BATCH: u32 = 20;
 
-/// What mails are sent with.
+/// Configuration of outgoing e-mail.
 #[derive(Clone, Debug)]
 pub struct MailConfig {
-    /// The relay; without one no mail leaves, and the log says why.
+    /// The relay; if `None`, nothing is sent and the log says why.
     pub mailer: Option<Mailer>,
-    /// The sender.
+    /// Sender address.
     pub from: String,
-    /// How long after the first attempt that failed the second one is.
+    /// Delay between the first failed attempt and the second one.
     pub retry: Duration,
 }
 
-/// See the module.
+/// The e-mail worker.
 pub struct Worker {
-    /// How mails leave.
-    pub post: MailConfig,
-    /// The books.
+    /// Relay and sender.
+    pub config: MailConfig,
+    /// Directory and database.
     pub directory_service: DirectoryService,
-    /// The audio.
+    /// Audio of the messages.
     pub audio: Arc<dyn AudioStore>,
-    /// Rung when something is due.
+    /// Notified when a delivery is due.
     pub waker: Arc<Notify>,
 }
 
@@ -45,40 +45,40 @@ impl std::fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Send what is due, for ever.
+    /// Send due e-mails, forever.
     pub async fn run(self) {
         loop {
-            self.round().await;
+            self.send_due().await;
             tokio::select! {
                 () = self.waker.notified() => {}
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 
-    /// Try every mail that is due, once.
-    async fn round(&self) {
+    /// Try every due e-mail once.
+    async fn send_due(&self) {
         let store = self.directory_service.store();
         let due = match store.mails_due(self.directory_service.now().wall, BATCH).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::warn!(%error, "the mails that are due cannot be read");
+                tracing::warn!(%error, "the due e-mails cannot be read");
                 return;
             }
         };
         for mail in due {
             let attempt = self.attempt(&mail).await;
             match &attempt {
-                Attempt::Sent => tracing::info!(mail = %mail.id, "a mail was sent"),
+                Attempt::Sent => tracing::info!(mail = %mail.id, "e-mail sent"),
                 Attempt::Later(why) => {
-                    tracing::warn!(mail = %mail.id, why, "a mail was not taken; it is tried again");
+                    tracing::warn!(mail = %mail.id, why, "e-mail not delivered; it will be retried");
                 }
-                Attempt::Never(why) => tracing::error!(mail = %mail.id, why, "a mail was refused"),
+                Attempt::Never(why) => tracing::error!(mail = %mail.id, why, "e-mail refused permanently"),
             }
-            let tried = mail.after(attempt, self.directory_service.now().wall, self.post.retry);
+            let tried = mail.after(attempt, self.directory_service.now().wall, self.config.retry);
             if let Err(error) = store.mail_tried(&tried).await {
-                tracing::error!(%error, mail = %tried.id, "what became of a mail cannot be written");
-                return; // or it would be sent again and again
+                tracing::error!(%error, mail = %tried.id, "the result of an e-mail cannot be written to the database");
+                return; // without the written result it would be sent again and again
             }
         }
     }
@@ -87,12 +87,12 @@ impl Worker {
         let directory = self.directory_service.directory();
         let message = directory.message(&mail.extension, &mail.message);
         let (Some(message), Some(extension)) = (message, directory.extension(&mail.extension)) else {
-            return Attempt::Never("the message was deleted before".into());
+            return Attempt::Never("the message was deleted".into());
         };
         if message.state == MessageState::Recording {
             return Attempt::Later("the message is not complete".into());
         }
-        let Some(mailer) = &self.post.mailer else {
+        let Some(mailer) = &self.config.mailer else {
             return Attempt::Later("mail is not configured: set mail.smtp".into());
         };
         let mailbox = directory.mailbox(&mail.extension);
@@ -109,11 +109,17 @@ impl Worker {
         } else {
             None
         };
-        let letter =
-            EmailMessage { from: &self.post.from, mail, message, extension, language: mailbox.language, wav };
-        match letter.write() {
-            Some(letter) => mailer.attempt(letter).await,
-            None => Attempt::Never("an address of the mail cannot be used".into()),
+        let message = EmailMessage {
+            from: &self.config.from,
+            mail,
+            message,
+            extension,
+            language: mailbox.language,
+            wav,
+        };
+        match message.write() {
+            Some(message) => mailer.attempt(message).await,
+            None => Attempt::Never("an address of the e-mail is invalid".into()),
         }
     }
 }

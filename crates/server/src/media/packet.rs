@@ -1,22 +1,22 @@
-//! A packet on its way through a worker, and whose it is.
+//! A received packet, and the socket that it belongs to.
 
 use std::net::SocketAddr;
 
 use ::media::{Component, StreamId};
 
-/// Whose packet it is: a stream, the slot it lies in, and which of its two sockets. A late packet of a slot's former stream is known by it.
+/// Identifies a socket: the stream, its slot, and the component (RTP or RTCP). A late packet of the slot's former stream is recognised by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Token(pub(super) u64);
 
 impl Token {
-    /// Not a packet: somebody put commands in.
-    pub(super) const BELL: Token = Token(u64::MAX);
+    /// The waker: commands were queued.
+    pub(super) const WAKER: Token = Token(u64::MAX);
 
-    pub(super) fn new(stream: StreamId, slot: usize, channel: Component) -> Token {
+    pub(super) fn new(stream: StreamId, slot: usize, component: Component) -> Token {
         Token(
             u64::from(stream.0) << 32
                 | (slot as u64 & 0x7fff_ffff) << 1
-                | u64::from(channel == Component::Rtcp),
+                | u64::from(component == Component::Rtcp),
         )
     }
 
@@ -28,21 +28,21 @@ impl Token {
         (self.0 as u32 >> 1) as usize
     }
 
-    pub(super) fn channel(self) -> Component {
+    pub(super) fn component(self) -> Component {
         if self.0 & 1 == 0 { Component::Rtp } else { Component::Rtcp }
     }
 }
 
-/// What a turn found.
+/// A completion or readiness event.
 pub(super) enum Arrival {
-    Bell,
-    /// To be forwarded or dropped; with true its socket must be watched anew.
+    Waker,
+    /// A packet to be forwarded or dropped; if true, its socket must be registered again.
     Packet(Packet, bool),
-    /// A socket must be watched anew.
-    Ended(Token),
+    /// A socket must be registered again.
+    Rearm(Token),
 }
 
-/// A packet that lies with us.
+/// A packet in one of our buffers.
 #[must_use]
 pub(super) struct Packet {
     pub(super) token: Token,

@@ -1,4 +1,4 @@
-//! Packets one by one through epoll, where the kernel has no io_uring for us.
+//! Packet I/O with epoll, one packet at a time, for kernels without io_uring.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,44 +12,44 @@ use super::packet::{Arrival, Packet, Token};
 use super::packet_io::Losses;
 use super::socket::{MediaSocket, Sent};
 
-/// Ready sockets taken from the kernel at once.
+/// Ready sockets per system call.
 const EVENTS: usize = 1_024;
-/// Longer packets are no voice: the engine refuses them.
+/// Bytes of the buffer. Longer packets are not voice: the engine refuses them.
 const BUFFER: usize = 2_048;
-/// How long a turn lasts at most while a socket is not watched.
-const AGAIN: Duration = Duration::from_millis(5);
+/// Longest wait while a socket could not be registered.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// See the module.
+/// Packet I/O of a worker through epoll.
 pub(super) struct Poll {
     poll: OwnedFd,
     ready: Vec<Token>,
     buffer: Box<[u8; BUFFER]>,
     pub(super) losses: Losses,
-    /// Sockets that could not be watched: the worker is asked to try again, once in each turn.
-    deaf: Vec<Token>,
-    again: Vec<Token>,
+    /// Sockets that could not be registered: the worker is asked to retry, once per iteration.
+    unregistered: Vec<Token>,
+    retrying: Vec<Token>,
 }
 
 impl Poll {
     pub(super) fn new(waker: &impl AsFd) -> io::Result<Poll> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&poll, waker, epoll::EventData::new_u64(Token::BELL.0), epoll::EventFlags::IN)?;
+        epoll::add(&poll, waker, epoll::EventData::new_u64(Token::WAKER.0), epoll::EventFlags::IN)?;
         let (ready, buffer) = (Vec::with_capacity(EVENTS), Box::new([0; BUFFER]));
-        let (losses, deaf, again) = (Losses::default(), Vec::new(), Vec::new());
-        Ok(Poll { poll, ready, buffer, losses, deaf, again })
+        let (losses, unregistered, retrying) = (Losses::default(), Vec::new(), Vec::new());
+        Ok(Poll { poll, ready, buffer, losses, unregistered, retrying })
     }
 
-    pub(super) fn watch(&mut self, token: Token, socket: &MediaSocket) {
+    pub(super) fn register(&mut self, token: Token, socket: &MediaSocket) {
         if let Err(error) =
             epoll::add(&self.poll, socket, epoll::EventData::new_u64(token.0), epoll::EventFlags::IN)
         {
-            tracing::warn!(%error, "a stream's socket cannot be watched: it is tried again");
-            self.deaf.push(token);
+            tracing::warn!(%error, "a media socket cannot be registered with epoll; it is retried");
+            self.unregistered.push(token);
         }
     }
 
-    pub(super) fn forget(&mut self, socket: &MediaSocket) {
-        // Only a socket that is not watched can fail, and then nothing is to be done.
+    pub(super) fn deregister(&mut self, socket: &MediaSocket) {
+        // Fails only for a socket that is not registered, which needs no action.
         let _ = epoll::delete(&self.poll, socket);
     }
 
@@ -57,10 +57,10 @@ impl Poll {
         if let Some(gather) = gather {
             std::thread::sleep(gather);
         }
-        std::mem::swap(&mut self.again, &mut self.deaf);
-        let timeout = match self.again.as_slice() {
+        std::mem::swap(&mut self.retrying, &mut self.unregistered);
+        let timeout = match self.retrying.as_slice() {
             [] => timeout,
-            [..] => Some(timeout.map_or(AGAIN, |timeout| timeout.min(AGAIN))),
+            [..] => Some(timeout.map_or(RETRY_INTERVAL, |timeout| timeout.min(RETRY_INTERVAL))),
         };
         let timeout = timeout.map(|t| Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
@@ -73,12 +73,12 @@ impl Poll {
         Ok(self.ready.len())
     }
 
-    /// One packet of a socket that has some; its next one comes with the next turn, so that no stream starves another.
+    /// One packet of a ready socket; its next packet follows in the next iteration, so that no stream starves another.
     pub(super) fn next<'a>(&mut self, socket: impl Fn(Token) -> Option<&'a MediaSocket>) -> Option<Arrival> {
         loop {
-            let Some(token) = self.ready.pop() else { return self.again.pop().map(Arrival::Ended) };
-            if token == Token::BELL {
-                return Some(Arrival::Bell);
+            let Some(token) = self.ready.pop() else { return self.retrying.pop().map(Arrival::Rearm) };
+            if token == Token::WAKER {
+                return Some(Arrival::Waker);
             }
             let received = socket(token).and_then(|socket| socket.receive(&mut self.buffer[..]));
             if let Some((len, from)) = received {
@@ -108,20 +108,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_the_kernel_does_not_watch_is_asked_for_again() {
+    fn a_socket_that_cannot_be_registered_is_retried() {
         let waker = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
         let mut poll = Poll::new(&waker).unwrap();
         let socket = MediaSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let token = Token::new(StreamId(3), 1, Component::Rtp);
-        // Nothing can be watched by what is no epoll, as nothing can be by one whose kernel has no memory.
+        // /dev/null is not an epoll instance: registering fails, as in a kernel without memory.
         let working = std::mem::replace(&mut poll.poll, std::fs::File::open("/dev/null").unwrap().into());
-        poll.watch(token, &socket);
+        poll.register(token, &socket);
         poll.poll = working;
         poll.wait(None, Some(Duration::from_secs(5))).unwrap();
-        let Some(Arrival::Ended(deaf)) = poll.next(|_| Some(&socket)) else { panic!("nobody is told") };
-        assert_eq!(deaf, token);
+        let Some(Arrival::Rearm(unregistered)) = poll.next(|_| Some(&socket)) else { panic!("no event") };
+        assert_eq!(unregistered, token);
         assert!(poll.next(|_| Some(&socket)).is_none());
-        poll.watch(deaf, &socket);
+        poll.register(unregistered, &socket);
         let to = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
         UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[1; 12], to).unwrap();
         assert_eq!(poll.wait(None, Some(Duration::from_secs(5))).unwrap(), 1);

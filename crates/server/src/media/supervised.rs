@@ -1,5 +1,5 @@
-//! A worker's thread: when the worker panics or cannot wait for its sockets, its calls are released, its sockets closed, and another one begins
-//! with ports that are bound anew.
+//! Supervision of a worker's thread: when the worker panics or cannot wait for its sockets, its calls are released, its sockets are closed, and a
+//! new worker starts with newly bound ports.
 
 use std::time::Duration;
 
@@ -7,54 +7,54 @@ use ::base::Rng;
 
 use super::worker::{Worker, WorkerSetup};
 use crate::recording::RecordingSender;
-use crate::supervisor::{Watch, catch};
+use crate::supervisor::{TaskMonitor, catch};
 
-/// How often a thread that waits to begin anew looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval at which a pausing thread checks whether it should stop.
+const STOP_POLL: Duration = Duration::from_millis(50);
 
-/// Run a worker, and those that follow it, until the inbox says stop.
-pub(super) fn run(setup: &WorkerSetup, mut rng: Rng, first: Worker, mut watch: Watch) {
-    let mut tape: Option<RecordingSender> = None;
+/// Run a worker, and restart it after errors, until the inbox is stopped.
+pub(super) fn run(setup: &WorkerSetup, mut rng: Rng, first: Worker, mut monitor: TaskMonitor) {
+    let mut recorder: Option<RecordingSender> = None;
     let mut next = Ok(first);
-    let mut again = false;
+    let mut is_restart = false;
     loop {
         let fault = match next {
             Ok(mut worker) => {
                 let ran = catch(|| {
-                    worker.begin()?;
-                    if again {
-                        watch.restarted();
+                    worker.start()?;
+                    if is_restart {
+                        monitor.restarted();
                     }
                     worker.run()
                 });
                 let fault = match ran {
-                    Ok(Ok(())) => return watch.ended(),
+                    Ok(Ok(())) => return monitor.ended(),
                     Ok(Err(error)) => error.to_string(),
                     Err(panic) => panic.0,
                 };
-                // Its sockets are closed with it, before the next one binds the same ports.
-                tape = worker.abandon();
+                // Its sockets are closed before the next worker binds the same ports.
+                recorder = worker.report_lost();
                 if catch(|| drop(worker)).is_err() {
-                    tracing::error!("what a media worker has left cannot be dropped");
+                    tracing::error!("dropping a failed media worker panicked");
                 }
                 fault
             }
-            Err(error) => format!("cannot begin: {error}"),
+            Err(error) => format!("cannot start: {error}"),
         };
-        if !rest(setup, watch.failed(&fault)) {
-            return watch.ended();
+        if !pause(setup, monitor.failed(&fault)) {
+            return monitor.ended();
         }
-        again = true;
-        next = Worker::new(setup, rng.fork(), &mut tape);
+        is_restart = true;
+        next = Worker::new(setup, rng.fork(), &mut recorder);
     }
 }
 
-/// Wait for so long; `false` where the thread is to stop.
-fn rest(setup: &WorkerSetup, mut left: Duration) -> bool {
-    while !left.is_zero() && !setup.inbox.is_stopping() {
-        let step = left.min(LOOK);
+/// Pause; `false` if the thread should stop.
+fn pause(setup: &WorkerSetup, mut remaining: Duration) -> bool {
+    while !remaining.is_zero() && !setup.inbox.is_stopping() {
+        let step = remaining.min(STOP_POLL);
         std::thread::sleep(step);
-        left -= step;
+        remaining -= step;
     }
     !setup.inbox.is_stopping()
 }

@@ -1,4 +1,4 @@
-//! One worker's loop: packets first, then commands, then what the engine wants to play.
+//! The loop of one media worker: packets first, then commands, then the engine's timers.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,24 +16,25 @@ use ::media::{
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 
+use super::callbacks::{OnEvent, ReadClock};
+use super::config::MediaConfig;
 use super::packet::{Arrival, Packet, Token};
 use super::packet_io::PacketIo;
 use super::port_pool::{Pair, PortPool};
 use super::socket::{MediaSocket, Sent};
 use super::stats::{Counters, WorkerStats, thread_cpu_time};
-use super::{MediaConfig, OnEvent, ReadClock};
 use crate::fault;
 use crate::recording::RecordingSender;
 
-/// A wake-up for so few packets costs more than they do.
-const FEW: usize = 4;
-/// After so many such wake-ups in a row packets are coming in evenly spread: from then on they gather for [`TURN`]. Packets that come in
-/// bursts need no such help, since a worker that is busy with some finds the others waiting.
-const SPREAD: u8 = 16;
-/// How long packets gather: a third of what a phone's own clock jitters.
-const TURN: Duration = Duration::from_micros(300);
+/// Wake-ups with at most this many ready sockets cost more than their packets.
+const FEW_SOCKETS: usize = 4;
+/// After so many such wake-ups in a row packets arrive evenly spread: from then on the worker waits [`GATHER`] before it reads them. Bursts need
+/// no such wait, because a worker that is busy with some packets finds the others waiting.
+const SPREAD_ITERATIONS: u8 = 16;
+/// How long packets are gathered: a third of the jitter of a phone's own clock.
+const GATHER: Duration = Duration::from_micros(300);
 
-/// What others put in for a worker. It outlives a worker that panics.
+/// Command queue of a worker. It outlives a worker that panics.
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
@@ -44,7 +45,7 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct Queue {
     commands: VecDeque<MediaCommand>,
-    /// How many workers have ended that the exchange does not know of yet: its commands name streams and ports that are gone.
+    /// Number of workers that have ended without the switch knowing yet: its commands name streams and ports that no longer exist.
     closed: u32,
 }
 
@@ -54,8 +55,8 @@ impl Inbox {
         Ok(Inbox { queue: Mutex::default(), stopping: AtomicBool::new(false), waker })
     }
 
-    /// Put commands in. They are handed back where the worker has ended and the exchange does not know it yet.
-    pub(super) fn put<B: IntoIterator<Item = MediaCommand>>(&self, batch: B) -> Result<(), B> {
+    /// Queue commands. They are returned if the worker has ended and the switch does not know it yet.
+    pub(super) fn push<B: IntoIterator<Item = MediaCommand>>(&self, batch: B) -> Result<(), B> {
         let mut queue = self.queue();
         if queue.closed > 0 {
             return Err(batch);
@@ -64,19 +65,19 @@ impl Inbox {
         queue.commands.extend(batch);
         if sleeps && !queue.commands.is_empty() {
             drop(queue);
-            self.ring();
+            self.wake();
         }
         Ok(())
     }
 
-    /// The worker has ended: nothing is taken in before [`Inbox::reopen`]. What nobody has carried out is handed back.
+    /// Close the queue after the worker has ended, until [`Inbox::reopen`]. Returns the commands that were not executed.
     pub(super) fn close(&self) -> VecDeque<MediaCommand> {
         let mut queue = self.queue();
         queue.closed += 1;
         std::mem::take(&mut queue.commands)
     }
 
-    /// What is put in from now on is meant for the worker that follows.
+    /// Accept commands again: they are meant for the restarted worker.
     pub(super) fn reopen(&self) {
         let mut queue = self.queue();
         queue.closed = queue.closed.saturating_sub(1);
@@ -92,11 +93,11 @@ impl Inbox {
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.ring();
+        self.wake();
     }
 
-    fn ring(&self) {
-        // It can only fail when the bell rings already.
+    fn wake(&self) {
+        // Writing can only fail while a wake-up is pending.
         let _ = rustix::io::write(&self.waker, &1_u64.to_ne_bytes());
     }
 
@@ -106,7 +107,7 @@ impl Inbox {
     }
 }
 
-/// What a worker is made of, and the one that follows after an error.
+/// Everything needed to create a worker, and to recreate it after an error.
 pub(super) struct WorkerSetup {
     pub(super) number: u8,
     pub(super) count: usize,
@@ -117,7 +118,7 @@ pub(super) struct WorkerSetup {
     pub(super) counters: Arc<Counters>,
 }
 
-/// See the module.
+/// A media worker.
 pub(super) struct Worker {
     number: u8,
     engine: Engine,
@@ -128,21 +129,21 @@ pub(super) struct Worker {
     on_event: OnEvent,
     inbox: Arc<Inbox>,
     events: Vec<MediaEvent>,
-    /// Commands that were taken out of the inbox and are still to be carried out.
+    /// Commands taken out of the inbox and not executed yet.
     commands: VecDeque<MediaCommand>,
-    /// Recordings that run.
+    /// Recordings in progress.
     recordings: Vec<RecordingId>,
     stats: WorkerStats,
     counters: Arc<Counters>,
 }
 
-/// How a worker ended that was not told to.
+/// A worker ended because of an error.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WorkerError {
-    /// It cannot use its ring.
-    #[error("cannot begin to use its ring: {0}")]
-    Ring(io::Error),
-    /// It cannot wait for its sockets.
+    /// io_uring cannot be enabled.
+    #[error("cannot enable io_uring: {0}")]
+    EnableIoUring(io::Error),
+    /// Waiting for its sockets failed.
     #[error("cannot wait for its sockets: {0}")]
     Wait(io::Error),
 }
@@ -151,9 +152,9 @@ pub(super) enum WorkerError {
 #[derive(Default)]
 struct Streams {
     open: Slab<(StreamId, Pair)>,
-    slots: HashMap<StreamId, usize, BuildHasherDefault<Spread>>,
-    tape: Option<RecordingSender>,
-    /// Packets that the engine made, and those of them that the kernel did not take.
+    slots: HashMap<StreamId, usize, BuildHasherDefault<IdHasher>>,
+    recorder: Option<RecordingSender>,
+    /// Packets sent by the engine, and those that the kernel did not accept.
     generated: u64,
     unsent: u64,
 }
@@ -163,35 +164,35 @@ impl Streams {
         self.open.get(*self.slots.get(&stream)?).map(|(_, pair)| pair)
     }
 
-    /// The socket that a packet came from, unless its stream is over.
+    /// The socket of a token; `None` if its stream is closed.
     #[inline]
     fn socket(&self, token: Token) -> Option<&MediaSocket> {
         let (stream, pair) = self.open.get(token.slot())?;
-        (*stream == token.stream()).then(|| pair.socket(token.channel()))
+        (*stream == token.stream()).then(|| pair.socket(token.component()))
     }
 }
 
 impl MediaSink for Streams {
-    fn send(&mut self, stream: StreamId, channel: Component, to: SocketAddr, packet: &[u8]) {
+    fn send(&mut self, stream: StreamId, component: Component, to: SocketAddr, packet: &[u8]) {
         let Some(pair) = self.get(stream) else { return };
-        match pair.socket(channel).send(packet, to) {
+        match pair.socket(component).send(packet, to) {
             Sent::Yes => self.generated += 1,
             Sent::No => self.unsent += 1,
         }
     }
 
     fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
-        if let Some(tape) = &mut self.tape {
-            tape.audio(recording, at, left, right);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.audio(recording, at, left, right);
         }
     }
 }
 
-/// Spreads numbers that the switch counted up by itself: nobody else chooses them, so nothing stronger is needed.
+/// Hasher for ids that the switch counts up itself: no peer chooses them, so no keyed hash is needed.
 #[derive(Default)]
-struct Spread(u64);
+struct IdHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -207,16 +208,16 @@ impl Hasher for Spread {
     }
 }
 
-/// What a command began has ended already: the worker that was to carry it out is gone.
-pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
+/// Report what a command would have started as ended: the worker that should have executed it is gone.
+pub(super) fn reject(command: &MediaCommand, on_event: &dyn Fn(MediaEvent)) {
     match command {
         MediaCommand::Open { stream, .. } => {
-            told(MediaEvent::Closed { stream: *stream, report: Report::default() });
+            on_event(MediaEvent::Closed { stream: *stream, report: Report::default() });
         }
         MediaCommand::StartRecording(record) => {
             let (recording, ended, file) = (record.recording, Ended::Refused, FileResult::Failed);
-            told(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
-            told(MediaEvent::FileClosed { recording, file });
+            on_event(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
+            on_event(MediaEvent::FileClosed { recording, file });
         }
         MediaCommand::Close { .. }
         | MediaCommand::Negotiated { .. }
@@ -230,44 +231,44 @@ pub(super) fn refuse(command: &MediaCommand, told: &dyn Fn(MediaEvent)) {
     }
 }
 
-/// How packets have been coming in.
+/// Detects packets that arrive evenly spread.
 #[derive(Default)]
 struct ArrivalPattern {
-    small: u8,
+    spread_iterations: u8,
     last: Instant,
 }
 
 impl ArrivalPattern {
-    /// A turn with so many ready sockets.
+    /// Count one iteration with `ready` sockets.
     fn count(&mut self, ready: usize, now: Instant) {
-        let soon = now.since(std::mem::replace(&mut self.last, now)) <= 2 * TURN;
-        self.small = match ready {
+        let soon = now.since(std::mem::replace(&mut self.last, now)) <= 2 * GATHER;
+        self.spread_iterations = match ready {
             _ if !soon => 0,
-            0..=FEW => self.small.saturating_add(1).min(SPREAD),
-            _ if self.is_spread() => SPREAD, // they gathered: go on
+            0..=FEW_SOCKETS => self.spread_iterations.saturating_add(1).min(SPREAD_ITERATIONS),
+            _ if self.is_spread() => SPREAD_ITERATIONS, // packets were gathered: continue
             _ => 0,
         };
     }
 
     fn is_spread(&self) -> bool {
-        self.small >= SPREAD
+        self.spread_iterations >= SPREAD_ITERATIONS
     }
 }
 
 impl Worker {
-    /// A worker, with the tape where one is there: it is left where it is when this fails.
+    /// Create a worker. The recording sender is taken only on success.
     pub(super) fn new(
         setup: &WorkerSetup,
         mut rng: Rng,
-        tape: &mut Option<RecordingSender>,
+        recorder: &mut Option<RecordingSender>,
     ) -> io::Result<Worker> {
-        let packets = PacketIo::new(&setup.inbox.waker, setup.config.ring)?;
+        let packets = PacketIo::new(&setup.inbox.waker, setup.config.io_uring)?;
         let ports = PortPool::new(&setup.config, usize::from(setup.number), setup.count, rng.fork());
         Ok(Worker {
             number: setup.number,
             engine: Engine::new(rng),
             ports,
-            streams: Streams { tape: tape.take(), ..Streams::default() },
+            streams: Streams { recorder: recorder.take(), ..Streams::default() },
             packets,
             clock: Arc::clone(&setup.clock),
             on_event: Arc::clone(&setup.on_event),
@@ -280,89 +281,90 @@ impl Worker {
         })
     }
 
-    /// On the thread that will run it: bind the first ports, and tell the switch of them.
-    pub(super) fn begin(&mut self) -> Result<(), WorkerError> {
-        self.packets.begin(&self.inbox.waker).map_err(WorkerError::Ring)?;
+    /// Called on the worker's own thread: bind the first ports and report them to the switch.
+    pub(super) fn start(&mut self) -> Result<(), WorkerError> {
+        self.packets.start(&self.inbox.waker).map_err(WorkerError::EnableIoUring)?;
         self.refill((self.clock)());
         Ok(())
     }
 
-    /// Until it is told to stop.
+    /// Run until the inbox is stopped.
     pub(super) fn run(&mut self) -> Result<(), WorkerError> {
-        let mut woken = (self.clock)();
-        let mut rhythm = ArrivalPattern::default();
+        let mut now = (self.clock)();
+        let mut pattern = ArrivalPattern::default();
         loop {
-            let gather = rhythm.is_spread().then(|| self.rest_of_the_turn(woken));
-            let timeout = self.timeout(woken);
+            let gather = pattern.is_spread().then(|| self.gather_time(now));
+            let timeout = self.timeout(now);
             let count = self.packets.wait(gather, timeout).map_err(WorkerError::Wait)?;
-            woken = (self.clock)();
-            let mut rung = false;
+            now = (self.clock)();
+            let mut inbox_ready = false;
             while let Some(arrival) = self.packets.next(|token| self.streams.socket(token)) {
                 match arrival {
-                    Arrival::Bell => rung = true,
+                    Arrival::Waker => inbox_ready = true,
                     Arrival::Packet(packet, ended) => {
                         let token = packet.token;
-                        self.packet(woken, packet);
+                        self.packet(now, packet);
                         if ended {
-                            self.watch(token);
+                            self.register(token);
                         }
                     }
-                    Arrival::Ended(token) => self.watch(token),
+                    Arrival::Rearm(token) => self.register(token),
                 }
             }
-            if rung {
+            if inbox_ready {
                 self.inbox.take(&mut self.commands);
                 while let Some(command) = self.commands.pop_front() {
-                    self.command(woken, command);
+                    self.command(now, command);
                 }
                 if self.inbox.is_stopping() {
                     break;
                 }
             }
-            if self.engine.deadline().is_some_and(|at| at <= woken.instant) {
-                self.engine.tick(woken, &mut self.streams, &mut self.events);
+            if self.engine.deadline().is_some_and(|at| at <= now.instant) {
+                self.engine.tick(now, &mut self.streams, &mut self.events);
             }
-            if self.ports.deadline().is_some_and(|at| at <= woken.instant) {
-                self.refill(woken);
+            if self.ports.deadline().is_some_and(|at| at <= now.instant) {
+                self.refill(now);
             }
-            self.publish(); // before others can act on the turn's events
-            self.tell();
-            rhythm.count(count, woken.instant);
+            self.publish(); // before others can act on the events of this iteration
+            self.emit_events();
+            pattern.count(count, now.instant);
         }
         self.close_all();
         Ok(())
     }
 
-    /// The worker has ended by an error: tell the switch what is gone with it, and close its files. The tape, for the worker that follows.
-    pub(super) fn abandon(&mut self) -> Option<RecordingSender> {
-        let lost = self.inbox.close();
+    /// Clean up after an error: report the lost streams and recordings to the switch and close the files. Returns the recording sender for the
+    /// restarted worker.
+    pub(super) fn report_lost(&mut self) -> Option<RecordingSender> {
+        let unexecuted = self.inbox.close();
         self.events.clear();
         (self.on_event)(MediaEvent::WorkerGone { worker: self.number });
-        for command in self.commands.drain(..).chain(lost) {
-            refuse(&command, &*self.on_event);
+        for command in self.commands.drain(..).chain(unexecuted) {
+            reject(&command, &*self.on_event);
         }
         for recording in self.recordings.drain(..) {
             let ended = Ended::Stopped;
             (self.on_event)(MediaEvent::Recorded { recording, millis: 0, sound_millis: 0, ended });
-            if let Some(tape) = &mut self.streams.tape {
-                tape.end(recording);
+            if let Some(recorder) = &mut self.streams.recorder {
+                recorder.end(recording);
             }
         }
         for (_, (stream, _)) in &self.streams.open {
             (self.on_event)(MediaEvent::Closed { stream: *stream, report: Report::default() });
         }
-        self.streams.tape.take()
+        self.streams.recorder.take()
     }
 
-    /// How long packets still gather. Commands wait as long.
-    fn rest_of_the_turn(&self, woken: Now) -> Duration {
-        TURN.saturating_sub((self.clock)().instant.since(woken.instant))
+    /// How long packets are still gathered. Commands wait as long.
+    fn gather_time(&self, woken: Now) -> Duration {
+        GATHER.saturating_sub((self.clock)().instant.since(woken.instant))
     }
 
-    /// How long nothing but packets and commands can happen.
-    fn timeout(&self, woken: Now) -> Option<Duration> {
+    /// Time until the next timer.
+    fn timeout(&self, now: Now) -> Option<Duration> {
         let next = [self.engine.deadline(), self.ports.deadline()].into_iter().flatten().min()?;
-        Some(if next <= woken.instant { Duration::ZERO } else { next.since((self.clock)().instant) })
+        Some(if next <= now.instant { Duration::ZERO } else { next.since((self.clock)().instant) })
     }
 
     #[inline]
@@ -375,7 +377,8 @@ impl Worker {
         }
         let bytes = self.packets.bytes(&packet);
         fault::in_packet(bytes);
-        let forward = self.engine.packet(now, token.stream(), token.channel(), from, bytes, &mut self.events);
+        let forward =
+            self.engine.packet(now, token.stream(), token.component(), from, bytes, &mut self.events);
         let listener = forward.and_then(|f| Some((f, self.streams.get(f.stream)?.socket(f.channel))));
         match listener {
             Some((forward, socket)) => {
@@ -386,10 +389,10 @@ impl Worker {
         }
     }
 
-    /// Anew: the kernel gave up on a socket, since all buffers were in use.
-    fn watch(&mut self, token: Token) {
+    /// Register a socket again: the kernel dropped its receive request because all buffers were in use.
+    fn register(&mut self, token: Token) {
         if let Some(socket) = self.streams.socket(token) {
-            self.packets.watch(token, socket);
+            self.packets.register(token, socket);
         }
     }
 
@@ -397,9 +400,9 @@ impl Worker {
         match &command {
             MediaCommand::Open { stream, port } => self.open(now.instant, *stream, *port),
             MediaCommand::Close { stream } => self.close(now.instant, *stream),
-            MediaCommand::StartRecording(record) => match &mut self.streams.tape {
-                Some(tape) => {
-                    tape.begin(record.clone());
+            MediaCommand::StartRecording(record) => match &mut self.streams.recorder {
+                Some(recorder) => {
+                    recorder.begin(record.clone());
                     self.recordings.push(record.recording);
                 }
                 None => {
@@ -427,8 +430,8 @@ impl Worker {
         };
         let entry = self.streams.open.vacant_entry();
         let slot = entry.key();
-        for channel in [Component::Rtp, Component::Rtcp] {
-            self.packets.watch(Token::new(stream, slot, channel), pair.socket(channel));
+        for component in [Component::Rtp, Component::Rtcp] {
+            self.packets.register(Token::new(stream, slot, component), pair.socket(component));
         }
         self.streams.slots.insert(stream, slot);
         entry.insert((stream, pair));
@@ -437,13 +440,13 @@ impl Worker {
     fn close(&mut self, now: Instant, stream: StreamId) {
         let Some(slot) = self.streams.slots.remove(&stream) else { return };
         let Some((_, pair)) = self.streams.open.try_remove(slot) else { return };
-        for channel in [Component::Rtp, Component::Rtcp] {
-            self.packets.forget(Token::new(stream, slot, channel), pair.socket(channel));
+        for component in [Component::Rtp, Component::Rtcp] {
+            self.packets.deregister(Token::new(stream, slot, component), pair.socket(component));
         }
-        self.ports.rest(now, pair);
+        self.ports.quarantine(now, pair);
     }
 
-    /// Get ports ready and tell the switch.
+    /// Bind ports and report the free ones to the switch.
     fn refill(&mut self, now: Now) {
         let mut by_listener: Vec<(u16, Vec<u16>)> = Vec::new();
         self.ports.refill(now.instant, |listener, port| {
@@ -453,37 +456,39 @@ impl Worker {
             }
         });
         let worker = self.number;
-        let told =
+        let on_event =
             by_listener.into_iter().map(|(listener, ports)| MediaEvent::Ports { worker, listener, ports });
-        self.events.extend(told);
-        self.tell();
+        self.events.extend(on_event);
+        self.emit_events();
     }
 
-    fn tell(&mut self) {
-        if let Some(tape) = &mut self.streams.tape {
-            tape.pay();
+    fn emit_events(&mut self) {
+        if let Some(recorder) = &mut self.streams.recorder {
+            recorder.flush_control();
         }
         for event in self.events.drain(..) {
-            if let (MediaEvent::Recorded { recording, .. }, Some(tape)) = (&event, &mut self.streams.tape) {
-                tape.end(*recording);
+            if let (MediaEvent::Recorded { recording, .. }, Some(recorder)) =
+                (&event, &mut self.streams.recorder)
+            {
+                recorder.end(*recording);
                 self.recordings.retain(|running| running != recording);
             }
             (self.on_event)(event);
         }
     }
 
-    /// Let others see what this turn has counted.
+    /// Publish the counters of this iteration.
     fn publish(&mut self) {
         let (losses, ports) = (self.packets.losses(), self.ports.count());
         let stats = &mut self.stats;
-        stats.turns += 1;
+        stats.iterations += 1;
         stats.busy = thread_cpu_time();
         stats.generated = self.streams.generated;
         stats.dropped_refused = self.engine.refused();
         stats.dropped_oversized = losses.oversized;
         stats.dropped_unsent = losses.unsent + self.streams.unsent;
         stats.streams = self.streams.open.len() as u64;
-        (stats.ports_free, stats.ports_resting, stats.ports_unbound) = ports;
+        (stats.ports_free, stats.ports_quarantined, stats.ports_unbound) = ports;
         self.counters.publish(stats);
     }
 
@@ -494,7 +499,7 @@ impl Worker {
             self.command(now, MediaCommand::Close { stream });
         }
         self.publish();
-        self.tell();
+        self.emit_events();
     }
 }
 
@@ -502,22 +507,22 @@ impl Worker {
 mod tests {
     use super::*;
 
-    /// Turns `every` microseconds with `ready` sockets each.
-    fn turns(rhythm: &mut ArrivalPattern, every: u64, ready: impl IntoIterator<Item = usize>) -> bool {
+    /// Iterations every `every` µs with `ready` sockets each.
+    fn iterations(pattern: &mut ArrivalPattern, every: u64, ready: impl IntoIterator<Item = usize>) -> bool {
         for count in ready {
-            let now = Instant::from_micros(rhythm.last.as_micros() + every);
-            rhythm.count(count, now);
+            let now = Instant::from_micros(pattern.last.as_micros() + every);
+            pattern.count(count, now);
         }
-        rhythm.is_spread()
+        pattern.is_spread()
     }
 
     #[test]
-    fn packets_gather_where_they_are_spread_and_not_where_they_burst_or_are_rare() {
-        let mut rhythm = ArrivalPattern::default();
-        assert!(!turns(&mut rhythm, 20_000, [1; 100]), "one call");
-        assert!(!turns(&mut rhythm, 50, [1, 2, 5, 12, 30].repeat(20)), "bursts");
-        assert!(turns(&mut rhythm, 50, [1; 20]), "evenly spread");
-        assert!(turns(&mut rhythm, 350, [15; 100]), "they gather now");
-        assert!(!turns(&mut rhythm, 20_000, [1]), "the load is gone");
+    fn packets_are_gathered_when_evenly_spread_but_not_in_bursts_or_when_rare() {
+        let mut pattern = ArrivalPattern::default();
+        assert!(!iterations(&mut pattern, 20_000, [1; 100]), "one call");
+        assert!(!iterations(&mut pattern, 50, [1, 2, 5, 12, 30].repeat(20)), "bursts");
+        assert!(iterations(&mut pattern, 50, [1; 20]), "evenly spread");
+        assert!(iterations(&mut pattern, 350, [15; 100]), "they gather now");
+        assert!(!iterations(&mut pattern, 20_000, [1]), "the load is gone");
     }
 }

@@ -1,4 +1,4 @@
-//! Sockets: datagrams in batches, streams as tasks that cut them into messages. Nothing here knows what a message means.
+//! Sockets: datagrams in batches, TCP connections as tasks that frame the stream into SIP messages. Nothing here interprets a message.
 
 mod buffer_pool;
 pub mod dial;
@@ -10,22 +10,22 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use waker::LoopWaker;
 
-/// What a peer must be told of a listener's address.
+/// The address of a listener as it is advertised to peers.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
-    /// Where the listener is bound.
+pub struct AdvertisedAddress {
+    /// The bound address.
     pub bound: SocketAddr,
-    /// What the operator wants to be shown instead (`public_address`).
+    /// The address to advertise instead (`public_address`).
     pub public: Option<IpAddr>,
 }
 
-impl Shown {
-    /// A listener's address; a public address of the other family cannot be shown for it.
-    pub fn new(bound: SocketAddr, public: Option<IpAddr>) -> Shown {
-        Shown { bound, public: public.filter(|ip| ip.is_ipv4() == bound.is_ipv4()) }
+impl AdvertisedAddress {
+    /// The advertised address of a listener; a public address of the other family is ignored.
+    pub fn new(bound: SocketAddr, public: Option<IpAddr>) -> AdvertisedAddress {
+        AdvertisedAddress { bound, public: public.filter(|ip| ip.is_ipv4() == bound.is_ipv4()) }
     }
 
-    /// Our address as a peer sees it that reached us at `reached`.
+    /// Our address as seen by a peer that reached us at `reached`.
     pub fn to_peer(&self, reached: Option<IpAddr>) -> SocketAddr {
         let ip = match (self.public, reached) {
             (Some(public), _) => public,
@@ -35,13 +35,13 @@ impl Shown {
         SocketAddr::new(ip, self.bound.port())
     }
 
-    /// Which address of ours a message must leave from, where the socket itself does not say.
+    /// The source address that a message must be sent from, if the socket's own is not specific.
     pub fn source(&self, local: SocketAddr) -> Option<IpAddr> {
         let learned = self.is_wildcard() && self.public.is_none() && !local.ip().is_unspecified();
         learned.then(|| local.ip())
     }
 
-    /// Whether the listener takes whatever reaches the machine.
+    /// Whether the listener is bound to all addresses.
     pub fn is_wildcard(&self) -> bool {
         self.bound.ip().is_unspecified()
     }

@@ -1,4 +1,4 @@
-//! Connections: each is a task that cuts what it reads into messages, and writes what the exchange has queued for it.
+//! TCP connections: each is a task that frames the received stream into SIP messages and writes the messages that the switch has queued.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,65 +17,68 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{LoopWaker, Shown};
+use super::{AdvertisedAddress, LoopWaker};
 use crate::limits::{ConnLimits, FRAMES_PER_CONNECTION};
-use crate::supervisor::caught;
+use crate::supervisor::catch_async;
 
-/// What connections tell the exchange.
+/// An event of a connection, for the event loop.
 #[derive(Debug)]
 pub enum ConnEvent {
-    /// A connection is there, and this is how to write to it.
+    /// An inbound connection was accepted.
     Opened {
         /// Its hop.
         hop: Hop,
-        /// Its other end.
-        line: ConnectionHandle,
+        /// Handle for writing to it.
+        connection: ConnectionHandle,
     },
-    /// One whole message.
+    /// A complete message.
     Frame {
-        /// Where it came from.
+        /// The hop that it was received from.
         hop: Hop,
         /// The message.
         bytes: Bytes,
     },
-    /// A connection is gone.
+    /// A connection was closed.
     Closed(Flow),
 }
 
-/// The exchange's end of a connection. Dropping it closes the connection after what is queued was written.
+/// The event loop's handle of a connection. Dropping it closes the connection after the queued messages are written.
 #[derive(Debug)]
 pub struct ConnectionHandle {
     queue: mpsc::Sender<Bytes>,
-    settled: Arc<AtomicBool>,
+    authenticated: Arc<AtomicBool>,
 }
 
 impl ConnectionHandle {
-    /// The exchange's end of a connection, and the connection's end of its queue.
-    pub(super) fn new() -> (ConnectionHandle, Queued) {
-        let settled = Arc::new(AtomicBool::new(false));
+    /// A handle, and the connection's end of its queue.
+    pub(super) fn new() -> (ConnectionHandle, WriteQueue) {
+        let authenticated = Arc::new(AtomicBool::new(false));
         let (queue, messages) = mpsc::channel(FRAMES_PER_CONNECTION);
-        (ConnectionHandle { queue, settled: Arc::clone(&settled) }, Queued { messages, settled })
+        (
+            ConnectionHandle { queue, authenticated: Arc::clone(&authenticated) },
+            WriteQueue { messages, authenticated },
+        )
     }
 
-    /// Queue a message; `false` where the peer reads too slowly and the connection should be closed.
+    /// Queue a message; `false` if the queue is full (the peer reads too slowly) and the connection should be closed.
     pub fn send(&self, bytes: Bytes) -> bool {
         self.queue.try_send(bytes).is_ok()
     }
 
-    /// The peer has proved who it is: it may be silent for longer.
-    pub fn settle(&self) {
-        self.settled.store(true, Ordering::Relaxed);
+    /// The peer has authenticated: the longer idle timeout applies.
+    pub fn mark_authenticated(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
     }
 }
 
-/// What a connection is to write, and how patient it may be with its peer.
+/// The connection's end of the write queue, and whether its peer has authenticated.
 #[derive(Debug)]
-pub struct Queued {
+pub struct WriteQueue {
     messages: mpsc::Receiver<Bytes>,
-    settled: Arc<AtomicBool>,
+    authenticated: Arc<AtomicBool>,
 }
 
-/// Where connections put what they read.
+/// Queue of connection events towards the event loop.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     events: mpsc::Sender<ConnEvent>,
@@ -83,51 +86,51 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox of so many events, and where they come out.
+    /// An inbox of `capacity` events, and its receiving end.
     pub fn new(capacity: usize, waker: Arc<LoopWaker>) -> (Inbox, mpsc::Receiver<ConnEvent>) {
         let (events, out) = mpsc::channel(capacity);
         (Inbox { events, waker }, out)
     }
 
-    /// Wait for room; `false` where the exchange is gone.
-    pub(super) async fn put(&self, event: ConnEvent) -> bool {
-        let taken = self.events.send(event).await.is_ok();
-        self.waker.ring();
-        taken
+    /// Queue an event, waiting for room; `false` if the event loop has ended.
+    pub(super) async fn send(&self, event: ConnEvent) -> bool {
+        let open = self.events.send(event).await.is_ok();
+        self.waker.wake();
+        open
     }
 }
 
-/// What all listeners of a process share: the numbers of connections, and how many there are.
+/// Connection numbers and counts, shared by all listeners of a process.
 #[derive(Debug)]
 pub struct Connections {
     limits: ConnLimits,
     epoch: u32,
     next: AtomicU32,
     /// By [`base::source_of`].
-    seats: Mutex<HashMap<IpAddr, u32>>,
-    taken: AtomicU32,
+    per_source_counts: Mutex<HashMap<IpAddr, u32>>,
+    open: AtomicU32,
     refused: AtomicU32,
 }
 
 impl Connections {
-    /// None yet. `epoch` is the number of this start of the process.
+    /// No connections yet. `epoch` is the number of this start of the process.
     pub fn new(epoch: u32, limits: ConnLimits) -> Arc<Connections> {
         Arc::new(Connections {
             limits,
             epoch,
             next: AtomicU32::new(0),
-            seats: Mutex::default(),
-            taken: AtomicU32::new(0),
+            per_source_counts: Mutex::default(),
+            open: AtomicU32::new(0),
             refused: AtomicU32::new(0),
         })
     }
 
-    /// How many there are now, and how many were refused since the start.
-    pub fn census(&self) -> (u32, u32) {
-        (self.taken.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
+    /// The number of open connections, and of those refused since the start.
+    pub fn counts(&self) -> (u32, u32) {
+        (self.open.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed))
     }
 
-    /// What a connection may do.
+    /// Limits of each connection.
     pub(crate) fn limits(&self) -> ConnLimits {
         self.limits
     }
@@ -137,7 +140,7 @@ impl Connections {
         self.epoch
     }
 
-    /// A number for a connection, which none had before.
+    /// A new flow: its number was not used before in this run.
     pub(crate) fn flow(&self) -> Flow {
         let mut number = 0;
         while number == 0 {
@@ -146,43 +149,44 @@ impl Connections {
         Flow { epoch: self.epoch, number }
     }
 
-    /// A seat for a connection from here, where one is left.
-    pub fn seat(self: &Arc<Self>, ip: IpAddr) -> Option<Seat> {
-        self.seat_within(ip, self.limits.per_source)
+    /// A permit for a connection from `ip`; `None` over the total or per-source limit.
+    pub fn acquire(self: &Arc<Self>, ip: IpAddr) -> Option<ConnPermit> {
+        self.acquire_within(ip, self.limits.per_source)
     }
 
-    /// The same for a source that may have another number of them: behind a proxy are many clients.
-    pub(crate) fn seat_within(self: &Arc<Self>, ip: IpAddr, per_source: u32) -> Option<Seat> {
+    /// The same with another per-source limit: behind a proxy are many clients.
+    pub(crate) fn acquire_within(self: &Arc<Self>, ip: IpAddr, per_source: u32) -> Option<ConnPermit> {
         let source = base::source_of(ip);
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = seats.get(&source).copied().unwrap_or(0);
-        if taken >= per_source || self.taken.load(Ordering::Relaxed) >= self.limits.total {
+        let mut per_source_counts = self.per_source_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = per_source_counts.get(&source).copied().unwrap_or(0);
+        if open >= per_source || self.open.load(Ordering::Relaxed) >= self.limits.total {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        seats.insert(source, taken + 1);
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { of: Arc::clone(self), source })
+        per_source_counts.insert(source, open + 1);
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Some(ConnPermit { connections: Arc::clone(self), source })
     }
 }
 
-/// One connection among those that are allowed; dropping it makes room.
+/// Permit of one connection; dropping it releases the slot.
 #[derive(Debug)]
-pub struct Seat {
-    of: Arc<Connections>,
+pub struct ConnPermit {
+    connections: Arc<Connections>,
     source: IpAddr,
 }
 
-impl Drop for Seat {
+impl Drop for ConnPermit {
     fn drop(&mut self) {
-        let mut seats = self.of.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = seats.get_mut(&self.source) {
-            *taken -= 1;
-            if *taken == 0 {
-                seats.remove(&self.source);
+        let mut per_source_counts =
+            self.connections.per_source_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = per_source_counts.get_mut(&self.source) {
+            *open -= 1;
+            if *open == 0 {
+                per_source_counts.remove(&self.source);
             }
         }
-        self.of.taken.fetch_sub(1, Ordering::Relaxed);
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -192,7 +196,7 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A restart must not wait for the connections of the last run to fade.
+    // A restart must not wait for connections of the last run in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -209,154 +213,163 @@ pub async fn accept(
     inbox: Inbox,
 ) {
     let Ok(bound) = listener.local_addr() else { return };
-    let shown = Shown::new(bound, public);
+    let advertised = AdvertisedAddress::new(bound, public);
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors: others must close first.
-                tracing::warn!(%error, "a connection was not accepted");
+                // Out of file descriptors: other connections must close first.
+                tracing::warn!(%error, "accepting a SIP connection failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        let Some(seat) = connections.seat(remote.ip()) else { continue };
+        let Some(permit) = connections.acquire(remote.ip()) else { continue };
         let reached = stream.local_addr().ok().map(|local| local.ip());
         let hop = Hop {
             transport: Transport::Tcp,
             listener: index,
-            local: shown.to_peer(reached),
+            local: advertised.to_peer(reached),
             remote,
             flow: connections.flow(),
         };
-        tokio::spawn(receive(stream, hop, seat, inbox.clone()));
+        tokio::spawn(serve_inbound(stream, hop, permit, inbox.clone()));
     }
 }
 
-/// A connection that a peer opened.
-async fn receive(stream: TcpStream, hop: Hop, seat: Seat, inbox: Inbox) {
-    let (line, queued) = ConnectionHandle::new();
-    if inbox.put(ConnEvent::Opened { hop, line }).await {
-        converse(stream, hop, seat.of.limits, queued, inbox).await;
+/// Serve an inbound connection.
+async fn serve_inbound(stream: TcpStream, hop: Hop, permit: ConnPermit, inbox: Inbox) {
+    let (connection, queued) = ConnectionHandle::new();
+    if inbox.send(ConnEvent::Opened { hop, connection }).await {
+        serve_connection(stream, hop, permit.connections.limits, queued, inbox).await;
     }
 }
 
-/// One connection from its beginning to its end. The exchange hears of its end even where serving it panicked.
-pub(super) async fn converse(stream: TcpStream, hop: Hop, limits: ConnLimits, queued: Queued, inbox: Inbox) {
-    if caught(serve(stream, hop, limits, queued, inbox.clone())).await.is_err() {
-        inbox.put(ConnEvent::Closed(hop.flow)).await;
+/// Serve a connection until it ends. Its end is reported even if serving it panicked.
+pub(super) async fn serve_connection(
+    stream: TcpStream,
+    hop: Hop,
+    limits: ConnLimits,
+    queued: WriteQueue,
+    inbox: Inbox,
+) {
+    if catch_async(serve(stream, hop, limits, queued, inbox.clone())).await.is_err() {
+        inbox.send(ConnEvent::Closed(hop.flow)).await;
     }
 }
 
-async fn serve(mut stream: TcpStream, hop: Hop, limits: ConnLimits, queued: Queued, inbox: Inbox) {
+async fn serve(mut stream: TcpStream, hop: Hop, limits: ConnLimits, queued: WriteQueue, inbox: Inbox) {
     stream.set_nodelay(true).ok();
-    // A phone that lost its network never says so; the kernel finds out.
+    // A phone that lost its network does not close; keep-alive probes detect it.
     let probes =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
     SockRef::from(&stream).set_tcp_keepalive(&probes).ok();
-    let Queued { messages, settled } = queued;
-    let (pongs, ponged) = mpsc::channel(4);
+    let WriteQueue { messages, authenticated } = queued;
+    let (pong_sender, pong_receiver) = mpsc::channel(4);
     let (reader, mut writer) = stream.split();
-    let last = {
-        let mut writing = pin!(write(&mut writer, limits, messages, ponged));
+    let final_bytes = {
+        let mut writing = pin!(write(&mut writer, limits, messages, pong_receiver));
         tokio::select! {
-            last = read(reader, hop, &inbox, limits, &settled, pongs) => {
-                // The exchange answers what it has heard, and then lets go of its end.
-                inbox.put(ConnEvent::Closed(hop.flow)).await;
+            final_bytes = read(reader, hop, &inbox, limits, &authenticated, pong_sender) => {
+                // The switch answers what it has received, then drops its handle.
+                inbox.send(ConnEvent::Closed(hop.flow)).await;
                 timeout(limits.write, writing).await.ok();
-                last
+                final_bytes
             }
             () = &mut writing => {
-                inbox.put(ConnEvent::Closed(hop.flow)).await;
+                inbox.send(ConnEvent::Closed(hop.flow)).await;
                 None
             }
         }
     };
-    if let Some(bytes) = last {
+    if let Some(bytes) = final_bytes {
         timeout(limits.write, writer.write_all(&bytes)).await.ok();
     }
     timeout(limits.write, writer.shutdown()).await.ok();
 }
 
-/// Read until the connection ends; what must still be said to the peer is returned.
+/// Read until the connection ends. Returns bytes that must still be sent to the peer.
 async fn read(
     reader: ReadHalf<'_>,
     hop: Hop,
     inbox: &Inbox,
     limits: ConnLimits,
-    settled: &AtomicBool,
-    pongs: mpsc::Sender<Bytes>,
+    authenticated: &AtomicBool,
+    pong_sender: mpsc::Sender<Bytes>,
 ) -> Option<Bytes> {
     let mut framer = Framer::of_stranger();
-    let mut heard = Instant::now();
-    let mut begun: Option<Instant> = None;
+    let mut last_read = Instant::now();
+    let mut message_started: Option<Instant> = None;
     loop {
-        let patience = if settled.load(Ordering::Relaxed) { limits.idle } else { limits.stranger_idle };
-        let deadline = begun.map_or(heard + patience, |begun| begun + limits.head);
+        let idle_timeout =
+            if authenticated.load(Ordering::Relaxed) { limits.idle } else { limits.unauthenticated_idle };
+        let deadline =
+            message_started.map_or(last_read + idle_timeout, |message_started| message_started + limits.head);
         if timeout_at(deadline, reader.readable()).await.is_err() {
-            // The peer may have registered since the deadline was set.
-            let patience = if settled.load(Ordering::Relaxed) { limits.idle } else { limits.stranger_idle };
-            if begun.is_some() || heard.elapsed() >= patience {
+            // The peer may have authenticated since the deadline was set.
+            let idle_timeout =
+                if authenticated.load(Ordering::Relaxed) { limits.idle } else { limits.unauthenticated_idle };
+            if message_started.is_some() || last_read.elapsed() >= idle_timeout {
                 return None;
             }
             continue;
         }
-        match take(&reader, &mut framer) {
+        match read_available(&reader, &mut framer) {
             Ok(0) => return None,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) => return None,
         }
-        heard = Instant::now();
-        if settled.load(Ordering::Relaxed) {
+        last_read = Instant::now();
+        if authenticated.load(Ordering::Relaxed) {
             framer.trust();
         }
-        let mut whole = false;
+        let mut completed = false;
         while let Some(frame) = framer.next() {
-            whole = true;
+            completed = true;
             match frame {
                 Frame::Message(bytes) => {
-                    if !inbox.put(ConnEvent::Frame { hop, bytes }).await {
+                    if !inbox.send(ConnEvent::Frame { hop, bytes }).await {
                         return None;
                     }
                 }
-                // A peer that pings faster than it reads gets fewer pongs.
-                Frame::Ping => drop(pongs.try_send(Bytes::from_static(b"\r\n"))),
+                // A peer that sends keep-alives faster than it reads gets fewer pongs.
+                Frame::Ping => drop(pong_sender.try_send(Bytes::from_static(b"\r\n"))),
                 Frame::Pong => {}
                 Frame::Broken { answer, why } => {
-                    tracing::debug!(why, "a connection is closed");
+                    tracing::debug!(why, "malformed SIP stream: the connection is closed");
                     return answer;
                 }
             }
         }
-        begun = match (framer.is_midway(), begun) {
+        message_started = match (framer.is_midway(), message_started) {
             (false, _) => None,
-            (true, Some(begun)) if !whole => Some(begun),
-            (true, _) => Some(heard),
+            (true, Some(message_started)) if !completed => Some(message_started),
+            (true, _) => Some(last_read),
         };
     }
 }
 
-/// Read what there is. The buffer lives on the stack, so that ten thousand silent connections hold none.
-fn take(reader: &ReadHalf<'_>, framer: &mut Framer) -> io::Result<usize> {
+/// Read what is available. The buffer is on the stack, so that ten thousand idle connections hold none.
+fn read_available(reader: &ReadHalf<'_>, framer: &mut Framer) -> io::Result<usize> {
     let mut buffer = [0; 16 * 1024];
     let got = reader.try_read(&mut buffer)?;
     framer.push(&buffer[..got]);
     Ok(got)
 }
 
-/// Write what is queued until the exchange lets go of its end, or the peer does not read.
+/// Write queued messages until the handle is dropped or a write fails.
 async fn write(
     writer: &mut WriteHalf<'_>,
     limits: ConnLimits,
     mut queued: mpsc::Receiver<Bytes>,
-    mut ponged: mpsc::Receiver<Bytes>,
+    mut pong_receiver: mpsc::Receiver<Bytes>,
 ) {
     loop {
         let next = tokio::select! {
             biased;
             next = queued.recv() => next,
-            Some(pong) = ponged.recv() => Some(pong),
+            Some(pong) = pong_receiver.recv() => Some(pong),
         };
         let Some(bytes) = next else { return };
         match timeout(limits.write, writer.write_all(&bytes)).await {

@@ -1,4 +1,4 @@
-//! Datagram listeners: read and written in batches, owned by the exchange's loop.
+//! UDP listeners: read and written in batches, owned by the event loop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,27 +12,27 @@ use socket2::{Domain, Protocol, Socket, Type};
 use udp::batch::{Outgoing, Receiver, Sender};
 use udp::errors::{ask_destination, ask_errors, undelivered};
 
-use super::Shown;
+use super::AdvertisedAddress;
 use super::buffer_pool::BufferPool;
-use crate::limits::{DATAGRAMS_PER_TURN, ERRORS_PER_TURN, SOCKET_BUFFER};
+use crate::limits::{DATAGRAMS_PER_ITERATION, ERRORS_PER_ITERATION, SOCKET_BUFFER};
 
-/// The largest datagram that there can be.
+/// The largest possible datagram.
 const DATAGRAM_BYTES: usize = 65_535;
 
-/// The buffers that all listeners of a loop share.
+/// Buffers shared by all listeners of a loop.
 #[derive(Debug)]
 pub struct Batches {
     receiver: Receiver,
     sender: Sender,
-    arena: BufferPool,
+    buffers: BufferPool,
 }
 
 impl Default for Batches {
     fn default() -> Self {
         Batches {
-            receiver: Receiver::new(DATAGRAMS_PER_TURN, DATAGRAM_BYTES),
-            sender: Sender::new(DATAGRAMS_PER_TURN),
-            arena: BufferPool::default(),
+            receiver: Receiver::new(DATAGRAMS_PER_ITERATION, DATAGRAM_BYTES),
+            sender: Sender::new(DATAGRAMS_PER_ITERATION),
+            buffers: BufferPool::default(),
         }
     }
 }
@@ -42,8 +42,8 @@ impl Default for Batches {
 pub struct UdpListener {
     socket: Socket,
     index: u16,
-    shown: Shown,
-    /// Whether there may be something to read.
+    advertised: AdvertisedAddress,
+    /// Whether there may be datagrams to read.
     pub ready: bool,
     /// Whether there may be delivery errors to read.
     pub failed: bool,
@@ -62,7 +62,7 @@ impl UdpListener {
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
-        // The kernel cuts these down to its own limits, which is no reason not to start.
+        // The kernel caps these at its own limits; a smaller buffer is acceptable.
         socket.set_recv_buffer_size(SOCKET_BUFFER).ok();
         socket.set_send_buffer_size(SOCKET_BUFFER).ok();
         socket.bind(&address.into())?;
@@ -71,75 +71,81 @@ impl UdpListener {
             ask_destination(socket.as_fd(), v6)?;
         }
         ask_errors(socket.as_fd(), v6)?;
-        Ok(UdpListener { socket, index, shown: Shown::new(bound, public), ready: true, failed: false })
+        Ok(UdpListener {
+            socket,
+            index,
+            advertised: AdvertisedAddress::new(bound, public),
+            ready: true,
+            failed: false,
+        })
     }
 
-    /// Where it is bound.
+    /// The bound address.
     pub fn address(&self) -> SocketAddr {
-        self.shown.bound
+        self.advertised.bound
     }
 
-    /// Its number in the configuration.
+    /// Index of the listener in the configuration.
     pub fn index(&self) -> u16 {
         self.index
     }
 
-    /// Be told by `registry` when there is something to read.
+    /// Register for readable events.
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut SourceFd(&self.socket.as_raw_fd()), token, Interest::READABLE)
     }
 
-    /// Read one batch, and note whether there may be more.
+    /// Read one batch; [`UdpListener::ready`] says whether there may be more.
     pub fn receive(&mut self, batches: &mut Batches, packets: &mut Vec<(Hop, Bytes)>) {
-        let Ok(got) = batches.receiver.receive(self.socket.as_fd()) else {
-            // An error of an earlier datagram: it is in the error queue, and what waits to be read still does.
+        let Ok(count) = batches.receiver.receive(self.socket.as_fd()) else {
+            // An error of an earlier datagram: it is in the error queue, and pending datagrams are still readable.
             self.failed = true;
             return;
         };
-        // A batch that is not full emptied the socket; what comes later is told anew.
-        self.ready = got == batches.receiver.count();
-        for n in 0..got {
+        // A batch that is not full emptied the socket; later datagrams cause a new event.
+        self.ready = count == batches.receiver.count();
+        for n in 0..count {
             let Some(datagram) = batches.receiver.datagram(n) else { continue };
-            let hop = self.hop(datagram.from, self.shown.to_peer(datagram.to));
-            packets.push((hop, batches.arena.keep(datagram.bytes)));
+            let hop = self.hop(datagram.from, self.advertised.to_peer(datagram.to));
+            packets.push((hop, batches.buffers.copy(datagram.bytes)));
         }
     }
 
-    /// Send what belongs to this listener. How many could not be sent is returned: UDP promises nothing, and its callers repeat themselves.
+    /// Send the packets of this listener. Returns how many could not be sent; SIP retransmits over UDP.
     pub fn send(&mut self, batches: &mut Batches, packets: &[(Hop, Bytes)]) -> usize {
-        let mut lost = 0;
+        let mut unsent = 0;
         let mut rest = packets;
         let mut batch: Vec<Outgoing<'_>> = Vec::with_capacity(rest.len().min(batches.sender.count()));
         while !rest.is_empty() {
             batch.clear();
             batch.extend(rest.iter().take(batches.sender.count()).map(|(hop, bytes)| Outgoing {
                 to: hop.remote,
-                from: self.shown.source(hop.local),
+                from: self.advertised.source(hop.local),
                 bytes,
             }));
             let done = match batches.sender.send(self.socket.as_fd(), &batch) {
                 Ok(sent) if sent > 0 => sent,
                 Ok(_) => {
-                    // The send buffer is full: the kernel would drop the rest as well.
-                    return lost + rest.len();
+                    // The send buffer is full: the kernel would drop the rest too.
+                    return unsent + rest.len();
                 }
-                // The first of the batch cannot be sent, or an older error is reported in its place.
+                // The first datagram of the batch cannot be sent, or an earlier error is reported instead.
                 Err(_) => {
                     self.failed = true;
-                    lost += usize::from(batches.sender.send(self.socket.as_fd(), &batch[..1]).is_err());
+                    unsent += usize::from(batches.sender.send(self.socket.as_fd(), &batch[..1]).is_err());
                     1
                 }
             };
             rest = rest.get(done..).unwrap_or_default();
         }
-        lost
+        unsent
     }
 
-    /// Which peers could not be reached, by the ICMP errors that came since.
+    /// Append the peers that could not be reached, from the ICMP errors received.
     pub fn undelivered(&mut self, hops: &mut Vec<Hop>) {
-        for _ in 0..ERRORS_PER_TURN {
+        for _ in 0..ERRORS_PER_ITERATION {
             match undelivered(self.socket.as_fd()) {
-                Some(Some(peer)) => hops.push(self.hop(peer, self.shown.to_peer(None))),
+                Some(Some(peer)) => hops.push(self.hop(peer, self.advertised.to_peer(None))),
                 Some(None) => {}
                 None => {
                     self.failed = false;

@@ -1,34 +1,34 @@
-//! Wakes a loop that waits for its sockets, with one system call for any number of rings.
+//! Wakes the event loop: one system call, however often it is woken before it runs.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Registry, Token, Waker};
 
-/// Ring it after something was put into a queue of the loop.
+/// Waker of the event loop: call [`LoopWaker::wake`] after putting something into one of its queues.
 #[derive(Debug)]
 pub struct LoopWaker {
     waker: Waker,
-    rung: AtomicBool,
+    pending: AtomicBool,
 }
 
 impl LoopWaker {
-    /// A bell that wakes the poll behind `registry`.
+    /// A waker of the poll behind `registry`.
     pub fn new(registry: &Registry, token: Token) -> io::Result<LoopWaker> {
-        Ok(LoopWaker { waker: Waker::new(registry, token)?, rung: AtomicBool::new(false) })
+        Ok(LoopWaker { waker: Waker::new(registry, token)?, pending: AtomicBool::new(false) })
     }
 
-    /// Wake the loop, unless it is being woken already.
-    pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
+    /// Wake the loop, unless a wake-up is pending.
+    pub fn wake(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
-            tracing::error!(%error, "the exchange cannot be woken");
+            tracing::error!(%error, "the event loop cannot be woken");
         }
     }
 
-    /// The loop calls this before it looks into its queues: who rings later wakes it again.
-    pub fn rest(&self) {
-        self.rung.swap(false, Ordering::AcqRel);
+    /// Called by the loop before it reads its queues: later calls of [`LoopWaker::wake`] wake it again.
+    pub fn clear(&self) {
+        self.pending.swap(false, Ordering::AcqRel);
     }
 }

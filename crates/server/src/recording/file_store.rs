@@ -1,4 +1,4 @@
-//! Where files with audio are: in the data directory; recordings later, where there is one, in an S3-compatible store.
+//! Storage of audio files: in the data directory; recordings are moved to an S3-compatible store if one is configured.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Seek, Write};
@@ -20,12 +20,12 @@ use super::unclaimed::{self, Claim, Swept};
 use super::writer::path_of;
 use super::{Objects, upload, wav};
 
-/// What is read of an object at once.
-const PIECE: u64 = 4 * 1024 * 1024;
-/// Samples of the longest audio that is played to somebody: a little more than the longest message.
-const LONGEST: usize = 8_000 * 200;
+/// Bytes read from an object at once.
+const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+/// Samples of the longest audio that is played: a little more than the longest message.
+const MAX_SAMPLES: usize = 8_000 * 200;
 
-/// See the module.
+/// The store of audio files.
 #[derive(Clone, Debug)]
 pub struct AudioFileStore {
     data: PathBuf,
@@ -33,52 +33,52 @@ pub struct AudioFileStore {
 }
 
 impl AudioFileStore {
-    /// Below `data`, and in `objects` where there are any.
+    /// A store in the directory `data`, and in `objects` if given.
     pub fn new(data: &Path, objects: Option<Objects>) -> AudioFileStore {
         AudioFileStore { data: data.to_owned(), objects }
     }
 
-    /// Whether files are to be brought to an object store.
+    /// Whether recordings are moved to an object store.
     pub fn has_objects(&self) -> bool {
         self.objects.is_some()
     }
 
-    /// A file's place in the data directory.
+    /// Path of a file in the data directory.
     pub fn path(&self, file: &AudioFile) -> io::Result<PathBuf> {
         path_of(&self.data, &file.name, file.format.ending())
     }
 
-    /// Bring a file to the object store; it stays in the data directory until the caller has written down where it is.
+    /// Upload a file to the object store; the caller deletes the local file after it has recorded the new place.
     pub async fn upload(&self, file: &AudioFile) -> io::Result<()> {
         let objects = self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         objects.put(&self.path(file)?, &key(file)).await
     }
 
-    /// The samples of a file of voicemail, one channel of 8 kHz.
+    /// The samples of a voicemail file, mono, 8 kHz.
     pub async fn samples(&self, name: &str) -> io::Result<Vec<i16>> {
         let path = self.path(&AudioFile::voicemail(name.to_owned()))?;
-        blocking(move || Ok(ogg_opus::read(io::BufReader::new(File::open(path)?), LONGEST)?.mono())).await
+        blocking(move || Ok(ogg_opus::read(io::BufReader::new(File::open(path)?), MAX_SAMPLES)?.mono())).await
     }
 
-    /// The samples of Opus in Ogg that is in memory.
-    pub async fn decoded(ogg: Vec<u8>) -> io::Result<Vec<i16>> {
-        blocking(move || Ok(ogg_opus::read(io::Cursor::new(ogg), LONGEST)?.mono())).await
+    /// Decode Ogg Opus data in memory.
+    pub async fn decode(ogg: Vec<u8>) -> io::Result<Vec<i16>> {
+        blocking(move || Ok(ogg_opus::read(io::Cursor::new(ogg), MAX_SAMPLES)?.mono())).await
     }
 
-    /// Keep samples as a file of voicemail.
+    /// Store samples as a voicemail file.
     pub async fn keep(&self, name: String, samples: Clip) -> io::Result<()> {
         let path = self.path(&AudioFile::voicemail(name))?;
         blocking(move || write(&path, &samples)).await
     }
 
-    /// Put one file of voicemail in another's place.
+    /// Replace a voicemail file by another one.
     pub async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let [from, to] = [from, to].map(|name| self.path(&AudioFile::voicemail(name.to_owned())));
         let (from, to) = (from?, to?);
         blocking(move || fs::rename(from, to)).await
     }
 
-    /// Look for files in the folders of `folder` that nobody knows, by the names of folder and file; see [`unclaimed`].
+    /// Look for files in the folders of `folder` that the database does not know, by the names of folder and file; see [`unclaimed`].
     pub async fn sweep(
         &self,
         folder: &'static str,
@@ -89,7 +89,7 @@ impl AudioFileStore {
         blocking(move || unclaimed::sweep(&data, folder, keep, claim)).await
     }
 
-    /// Delete audio whose owner is gone: a file of voicemail by its name, or all of a folder of it. Whether there was any.
+    /// Delete the voicemail file `name`, or the folder of that name. Returns whether one existed.
     pub async fn remove_all(&self, name: &str) -> io::Result<bool> {
         let (file, folder) =
             (path_of(&self.data, name, "ogg")?, path_of(&self.data, name, "")?.with_extension(""));
@@ -104,7 +104,7 @@ impl AudioFileStore {
         .await
     }
 
-    async fn opened(self, file: AudioFile, wanted: AudioFormatRequest) -> io::Result<Opened> {
+    async fn open_file(self, file: AudioFile, wanted: AudioFormatRequest) -> io::Result<Opened> {
         let stored = match file.format {
             RecordingFormat::Opus => "audio/ogg",
             RecordingFormat::Wav => "audio/wav",
@@ -123,10 +123,10 @@ impl AudioFileStore {
             (Place::Objects, false) => self.in_objects(&file, stored).await,
             (Place::Objects, true) => {
                 let opened = self.in_objects(&file, stored).await?;
-                let mut file = scratch()?;
+                let mut file = temporary_file()?;
                 let mut at = 0;
                 while at < opened.length {
-                    let bytes = (opened.read)(at..opened.length.min(at + PIECE)).await?;
+                    let bytes = (opened.read)(at..opened.length.min(at + CHUNK_BYTES)).await?;
                     at += bytes.len() as u64;
                     file = blocking(move || file.write_all(&bytes).map(|()| file)).await?;
                 }
@@ -141,7 +141,7 @@ impl AudioFileStore {
         objects.read(&key(file), content_type).await
     }
 
-    async fn removed(self, file: AudioFile) -> io::Result<()> {
+    async fn remove_file(self, file: AudioFile) -> io::Result<()> {
         match tokio::fs::remove_file(self.path(&file)?).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -149,14 +149,14 @@ impl AudioFileStore {
         if file.place != Place::Objects {
             return Ok(());
         }
-        // Where the store is not configured any more, what lies there stays to be removed.
+        // If the object store is no longer configured, the object stays to be deleted later.
         self.objects.as_ref().ok_or(io::ErrorKind::Unsupported)?.delete(&key(&file)).await
     }
 }
 
 impl AudioStore for AudioFileStore {
     fn open(&self, file: AudioFile, wanted: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
-        Box::pin(self.clone().opened(file, wanted))
+        Box::pin(self.clone().open_file(file, wanted))
     }
 
     fn keep_wav(&self, name: String, bytes: Bytes) -> BoxFuture<Result<(), AudioError>> {
@@ -169,18 +169,18 @@ impl AudioStore for AudioFileStore {
         };
         Box::pin(async move {
             blocking(keep).await.unwrap_or_else(|error| {
-                tracing::error!(%error, "audio that was sent cannot be written");
+                tracing::error!(%error, "uploaded audio cannot be written");
                 Err(AudioError::Disk)
             })
         })
     }
 
     fn remove(&self, file: AudioFile) -> BoxFuture<io::Result<()>> {
-        Box::pin(self.clone().removed(file))
+        Box::pin(self.clone().remove_file(file))
     }
 }
 
-/// What a file is called in an object store.
+/// Key of a file in the object store.
 fn key(file: &AudioFile) -> String {
     format!("{}.{}", file.name, file.format.ending())
 }
@@ -203,8 +203,8 @@ fn from_file(file: File, content_type: &'static str) -> io::Result<Opened> {
     Ok(Opened { length, content_type, read: Arc::new(read) })
 }
 
-/// A file without a name: it goes when nobody reads it any more.
-fn scratch() -> io::Result<File> {
+/// An unlinked temporary file: it disappears when it is closed.
+fn temporary_file() -> io::Result<File> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("centralita-{}-{}.wav", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
@@ -214,7 +214,7 @@ fn scratch() -> io::Result<File> {
 }
 
 fn as_wav(ogg: File) -> io::Result<File> {
-    let mut out = io::BufWriter::new(scratch()?);
+    let mut out = io::BufWriter::new(temporary_file()?);
     out.write_all(&wav::header(2, 0))?;
     let mut bytes = 0;
     let channels = ogg_opus::decode(io::BufReader::new(ogg), |_, samples| {
@@ -226,13 +226,13 @@ fn as_wav(ogg: File) -> io::Result<File> {
     Ok(file)
 }
 
-/// Write samples of 8 kHz as Opus. Who reads meanwhile reads what was there before.
+/// Write samples of 8 kHz as Ogg Opus. The old file stays readable until the new one is complete.
 fn write(path: &Path, samples: &[i16]) -> io::Result<()> {
     let draft = path.with_extension("new");
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    let whole = || -> io::Result<()> {
+    let write_draft = || -> io::Result<()> {
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         let mut ogg = OggWriter::new(file, 1, 1)?;
         for block in samples.chunks(800) {
@@ -241,9 +241,9 @@ fn write(path: &Path, samples: &[i16]) -> io::Result<()> {
         ogg.finish()?.sync_data()?;
         fs::rename(&draft, path)
     };
-    let written = whole();
+    let written = write_draft();
     if written.is_err() {
-        // Half a file takes room that others need.
+        // A partial file would use space that others need.
         fs::remove_file(&draft).ok();
     }
     written

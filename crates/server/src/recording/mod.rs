@@ -1,6 +1,7 @@
-//! Audio in files: recordings from the media workers' audio to files that outlive a crash, and on to where they are kept, as voicemail is too.
+//! Audio files: the worker-side queue and the writer thread of recordings, storage in the data directory or an object store, and retention.
+//! Voicemail uses the same storage.
 //!
-//! A worker hands its blocks over without waiting ([`RecordingSender`]); one thread writes all files ([`Writer`]).
+//! A worker sends its blocks without waiting ([`RecordingSender`]); one thread writes all files ([`Writer`]).
 
 mod file_store;
 mod objects;

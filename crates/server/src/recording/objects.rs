@@ -1,4 +1,4 @@
-//! An S3-compatible store: it is asked once, and whoever asks decides when to ask again.
+//! Client of an S3-compatible object store. Each operation is tried once; the caller decides about retries.
 
 use std::io;
 use std::ops::Range;
@@ -14,10 +14,10 @@ use object_store::buffered::BufWriter;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::io::AsyncWriteExt;
 
-/// How long one request to the store may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one request.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// An S3-compatible store, as the configuration names it.
+/// Configuration of an S3-compatible store.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct ObjectsConfig {
@@ -29,7 +29,7 @@ pub struct ObjectsConfig {
     pub secret_key: Secret<String>,
 }
 
-/// The same, ready for use.
+/// Client of the store.
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<AmazonS3>,
@@ -37,7 +37,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Get ready; nothing is asked of the store yet.
+    /// Create the client; nothing is sent yet.
     pub fn open(config: ObjectsConfig) -> anyhow::Result<Objects> {
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(config.bucket)
@@ -45,7 +45,7 @@ impl Objects {
             .with_access_key_id(config.access_key)
             .with_secret_access_key(config.secret_key.expose().clone())
             .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-            .with_client_options(ClientOptions::new().with_timeout(PATIENCE).with_allow_http(true));
+            .with_client_options(ClientOptions::new().with_timeout(TIMEOUT).with_allow_http(true));
         if let Some(endpoint) = config.endpoint {
             builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
         }
@@ -57,7 +57,7 @@ impl Objects {
         object_store::path::Path::from(format!("{}{name}", self.prefix))
     }
 
-    /// Bring a file there.
+    /// Upload a file.
     pub(super) async fn put(&self, file: &Path, name: &str) -> io::Result<()> {
         let mut file = tokio::fs::File::open(file).await?;
         let store: Arc<dyn ObjectStore> = self.store.clone();
@@ -66,7 +66,7 @@ impl Objects {
         object.shutdown().await
     }
 
-    /// Open an object; `NotFound` where there is none.
+    /// Open an object; `NotFound` if it does not exist.
     pub(super) async fn read(&self, name: &str, content_type: &'static str) -> io::Result<Opened> {
         let (store, key) = (Arc::clone(&self.store), self.key(name));
         let length = store.head(&key).await.map_err(io_error)?.size;
@@ -77,7 +77,7 @@ impl Objects {
         Ok(Opened { length, content_type, read: Arc::new(read) })
     }
 
-    /// Delete an object, where it is there.
+    /// Delete an object, if it exists.
     pub(super) async fn delete(&self, name: &str) -> io::Result<()> {
         match self.store.delete(&self.key(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),

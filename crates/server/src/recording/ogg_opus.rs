@@ -1,4 +1,4 @@
-//! Opus in Ogg (RFC 7845): written a page every half second, so that a crash takes no more than that; read back as PCM of 8 kHz.
+//! Ogg Opus files (RFC 7845): written in pages of half a second, so that a crash loses no more than that; read back as PCM of 8 kHz.
 
 use std::io::{self, Read, Seek, Write};
 
@@ -6,32 +6,32 @@ use ogg::{PacketReader, PacketWriteEndInfo, PacketWriter};
 
 use super::opus::{Decoder, Encoder, FRAME};
 
-/// Positions count samples of 48 kHz (RFC 7845 §4).
+/// Granule positions count samples of 48 kHz (RFC 7845 §4): 6 per sample of 8 kHz.
 const SCALE: u64 = 6;
-/// Packets of one page.
-const PAGE: u32 = 25;
-/// What the file says about who made it.
+/// Packets per page.
+const PACKETS_PER_PAGE: u32 = 25;
+/// Vendor string of the file.
 const VENDOR: &str = "Centralita";
 
-/// A file that is being written.
+/// Writer of a file.
 pub struct OggWriter<W: Write> {
     pages: PacketWriter<'static, W>,
     encoder: Encoder,
     serial: u32,
     channels: usize,
     skip: u64,
-    /// Samples per channel that were given.
-    given: u64,
-    /// Packets written, and those of the page that is open.
+    /// Samples per channel received so far.
+    samples_in: u64,
+    /// Packets written, and those in the current page.
     packets: u64,
-    open: u32,
+    page_packets: u32,
     frame: Vec<i16>,
-    /// The packet before the newest: the last one of a file closes it.
+    /// The latest packet: held back, because the last packet of a file must close the stream.
     held: Option<Vec<u8>>,
 }
 
 impl<W: Write> OggWriter<W> {
-    /// Begin with the two header pages.
+    /// Write the two header pages.
     pub fn new(out: W, channels: usize, serial: u32) -> io::Result<OggWriter<W>> {
         let encoder = Encoder::new(channels).map_err(io::Error::other)?;
         let skip = u64::from(encoder.lookahead()) * SCALE;
@@ -54,17 +54,17 @@ impl<W: Write> OggWriter<W> {
             serial,
             channels,
             skip,
-            given: 0,
+            samples_in: 0,
             packets: 0,
-            open: 0,
+            page_packets: 0,
             frame,
             held: None,
         })
     }
 
-    /// Audio, interleaved.
+    /// Write interleaved samples.
     pub fn write(&mut self, audio: &[i16]) -> io::Result<()> {
-        self.given += (audio.len() / self.channels) as u64;
+        self.samples_in += (audio.len() / self.channels) as u64;
         for sample in audio {
             self.frame.push(*sample);
             if self.frame.len() == FRAME * self.channels {
@@ -78,57 +78,57 @@ impl<W: Write> OggWriter<W> {
         let packet = self.encoder.encode(&self.frame).map_err(io::Error::other)?;
         self.frame.clear();
         if let Some(before) = self.held.replace(packet) {
-            self.open += 1;
-            let end = if self.open >= PAGE {
+            self.page_packets += 1;
+            let end = if self.page_packets >= PACKETS_PER_PAGE {
                 PacketWriteEndInfo::EndPage
             } else {
                 PacketWriteEndInfo::NormalPacket
             };
-            self.put(before, end)?;
+            self.write_packet(before, end)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) -> io::Result<()> {
+    fn write_packet(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) -> io::Result<()> {
         self.packets += 1;
         let mut position = self.packets * FRAME as u64 * SCALE;
         if matches!(end, PacketWriteEndInfo::EndStream) {
-            position = position.min(self.skip + self.given * SCALE); // what was only padding is cut off
+            position = position.min(self.skip + self.samples_in * SCALE); // without the padding
         }
         if !matches!(end, PacketWriteEndInfo::NormalPacket) {
-            self.open = 0;
+            self.page_packets = 0;
         }
         self.pages.write_packet(packet, self.serial, end, position)
     }
 
-    /// Write what is left and close the stream.
+    /// Write the remaining samples and close the stream.
     pub fn finish(mut self) -> io::Result<W> {
-        // What the encoder still holds back comes out behind silence.
-        let owed = self.given * SCALE + self.skip;
+        // Silence flushes the samples that the encoder holds back (lookahead).
+        let total = self.samples_in * SCALE + self.skip;
         while !self.frame.len().is_multiple_of(FRAME * self.channels)
-            || (self.packets + u64::from(self.held.is_some())) * FRAME as u64 * SCALE < owed
+            || (self.packets + u64::from(self.held.is_some())) * FRAME as u64 * SCALE < total
         {
             self.frame.resize(FRAME * self.channels, 0);
             self.encode()?;
         }
         if let Some(last) = self.held.take() {
-            self.put(last, PacketWriteEndInfo::EndStream)?;
+            self.write_packet(last, PacketWriteEndInfo::EndStream)?;
         }
         Ok(self.pages.into_inner())
     }
 }
 
-/// Audio of 8 kHz.
+/// PCM audio of 8 kHz.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Audio {
-    /// One, or two interleaved.
+    /// 1, or 2 (interleaved).
     pub channels: usize,
     /// The samples.
     pub samples: Vec<i16>,
 }
 
 impl Audio {
-    /// All channels as one.
+    /// Mixed down to one channel.
     pub fn mono(self) -> Vec<i16> {
         if self.channels == 1 {
             return self.samples;
@@ -140,7 +140,7 @@ impl Audio {
     }
 }
 
-/// Read a file. One without an end is read as far as it goes; `longest` samples per channel are the most.
+/// Decode a file, at most `longest` samples per channel. A truncated file is decoded as far as possible.
 pub fn read<R: Read + Seek>(file: R, longest: usize) -> io::Result<Audio> {
     let mut samples = Vec::new();
     let channels = decode(file, |channels, audio| {
@@ -151,7 +151,7 @@ pub fn read<R: Read + Seek>(file: R, longest: usize) -> io::Result<Audio> {
     Ok(Audio { channels, samples })
 }
 
-/// Decode a file packet by packet; `each` gets the number of channels and the interleaved samples.
+/// Decode a file packet by packet; `each` gets the number of channels and the interleaved samples. Returns the number of channels.
 pub fn decode<R: Read + Seek>(
     file: R,
     mut each: impl FnMut(usize, &[i16]) -> io::Result<()>,
@@ -159,7 +159,7 @@ pub fn decode<R: Read + Seek>(
     let (mut packets, channels, skip) = open(file)?;
     let mut decoder = Decoder::new(channels).map_err(io::Error::other)?;
     let (mut left, mut at, mut samples) = (skip as usize * channels, 0, Vec::new());
-    // A fault in the middle is where a crash has cut the file.
+    // An error in the middle is where a crash has truncated the file.
     while let Ok(Some(packet)) = packets.read_packet() {
         samples.clear();
         if decoder.decode(&packet.data, &mut samples).is_err() {
@@ -177,22 +177,22 @@ pub fn decode<R: Read + Seek>(
     Ok(channels)
 }
 
-/// The packets behind the headers, the channels, and the samples of 8 kHz to leave out.
+/// The packets after the headers, the number of channels, and the number of samples of 8 kHz to skip.
 fn open<R: Read + Seek>(file: R) -> io::Result<(PacketReader<R>, usize, u64)> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut packets = PacketReader::new(file);
-    let head = packets.read_packet_expected().map_err(|error| bad(&format!("no Ogg: {error}")))?;
+    let head = packets.read_packet_expected().map_err(|error| bad(&format!("not an Ogg file: {error}")))?;
     let (channels, skip) = match head.data.get(..12) {
         Some([b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', _, channels @ 1..=2, low, high]) => {
             (usize::from(*channels), u64::from(u16::from_le_bytes([*low, *high])))
         }
-        _ => return Err(bad("no Opus with one or two channels")),
+        _ => return Err(bad("not Opus with one or two channels")),
     };
-    packets.read_packet_expected().map_err(|_| bad("no Opus tags"))?;
+    packets.read_packet_expected().map_err(|_| bad("no OpusTags header"))?;
     Ok((packets, channels, skip / SCALE))
 }
 
-/// How long a file plays, as far as it goes: from the position of its last whole page.
+/// Duration of a file in ms, by the position of its last complete page.
 pub fn millis<R: Read + Seek>(file: R) -> io::Result<u64> {
     let (mut packets, _, skip) = open(file)?;
     let mut position = 0;

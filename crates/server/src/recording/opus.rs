@@ -1,4 +1,4 @@
-//! Opus (RFC 6716) by libopus, translated to Rust: the one place that touches its pointers.
+//! Opus codec (RFC 6716): safe wrapper of libopus translated to Rust, the only module that handles its pointers.
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -13,35 +13,35 @@ use unsafe_libopus::{
 pub(super) const RATE: i32 = 8_000;
 /// Samples per channel of one packet: 20 ms.
 pub(super) const FRAME: usize = 160;
-/// Bits per second and channel: each party has a channel of its own, and what one says must not be heard on the other.
+/// Bits per second and channel: each party has its own channel, and crosstalk between the channels must not be audible.
 const BITRATE: i32 = 32_000;
-/// More than a packet of 20 ms ever has (RFC 6716 §3.4).
-const PACKET: usize = 1_275;
-/// Samples per channel of the longest packet that a foreign encoder may have made: 120 ms.
-const LONGEST: usize = 960;
-/// Work for the encoder, 0 to 10: speech of 8 kHz gains nothing from more.
+/// Upper bound of a packet of 20 ms, bytes (RFC 6716 §3.4).
+const MAX_PACKET_BYTES: usize = 1_275;
+/// Samples per channel of the longest packet of a foreign encoder: 120 ms.
+const MAX_FRAME: usize = 960;
+/// Encoder complexity, 0 to 10: 8 kHz speech gains nothing from more.
 const COMPLEXITY: i32 = 5;
 
-/// What libopus refused, by its own number.
+/// Error code of libopus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("libopus says {0}")]
+#[error("libopus error {0}")]
 pub(super) struct OpusError(i32);
 
-/// Turns blocks of 20 ms into packets.
+/// Encodes blocks of 20 ms.
 #[derive(Debug)]
 pub(super) struct Encoder {
     state: NonNull<OpusEncoder>,
     channels: usize,
 }
 
-// SAFETY: the state is a block of memory that only its owner reaches; libopus keeps nothing of a thread.
+// SAFETY: the state is memory that only its owner accesses; libopus keeps no thread-local state.
 unsafe impl Send for Encoder {}
 
 impl Encoder {
-    /// For one channel or two.
+    /// An encoder for one or two channels.
     pub(super) fn new(channels: usize) -> Result<Encoder, OpusError> {
         let mut error = 0;
-        // The coder for music, not the one for speech: that one mixes the channels into a middle and a side.
+        // CELT, not SILK: SILK would mix the channels into mid and side.
         let application = OPUS_APPLICATION_RESTRICTED_LOWDELAY;
         // SAFETY: plain numbers and a place for the error; the result is checked.
         let state = unsafe { opus_encoder_create(RATE, channels as i32, application, &raw mut error) };
@@ -58,7 +58,7 @@ impl Encoder {
         if status == 0 { Ok(()) } else { Err(OpusError(status)) }
     }
 
-    /// Samples per channel by which what is decoded lags.
+    /// Delay of the decoded audio, in samples per channel.
     pub(super) fn lookahead(&self) -> u16 {
         let mut samples = 0_i32;
         // SAFETY: the state is alive, and this request takes a place for one number.
@@ -72,10 +72,16 @@ impl Encoder {
         if audio.len() != FRAME * self.channels {
             return Err(OpusError(-1)); // OPUS_BAD_ARG
         }
-        let mut packet = vec![0; PACKET];
-        // SAFETY: both buffers are as long as is said: the frame was measured above.
+        let mut packet = vec![0; MAX_PACKET_BYTES];
+        // SAFETY: both buffers have the given lengths: the frame was checked above.
         let length = unsafe {
-            opus_encode(self.state.as_ptr(), audio.as_ptr(), FRAME as i32, packet.as_mut_ptr(), PACKET as i32)
+            opus_encode(
+                self.state.as_ptr(),
+                audio.as_ptr(),
+                FRAME as i32,
+                packet.as_mut_ptr(),
+                MAX_PACKET_BYTES as i32,
+            )
         };
         packet.truncate(usize::try_from(length).map_err(|_| OpusError(length))?);
         Ok(packet)
@@ -84,12 +90,12 @@ impl Encoder {
 
 impl Drop for Encoder {
     fn drop(&mut self) {
-        // SAFETY: made by `opus_encoder_create`, and nobody uses it after this.
+        // SAFETY: created by `opus_encoder_create`, and not used after this.
         unsafe { opus_encoder_destroy(self.state.as_ptr()) };
     }
 }
 
-/// Turns packets into audio of 8 kHz, whatever rate they were made from.
+/// Decodes packets to 8 kHz, whatever their sample rate.
 #[derive(Debug)]
 pub(super) struct Decoder {
     state: NonNull<OpusDecoder>,
@@ -100,7 +106,7 @@ pub(super) struct Decoder {
 unsafe impl Send for Decoder {}
 
 impl Decoder {
-    /// For one channel or two.
+    /// A decoder for one or two channels.
     pub(super) fn new(channels: usize) -> Result<Decoder, OpusError> {
         let mut error = 0;
         // SAFETY: plain numbers and a place for the error; the result is checked.
@@ -108,13 +114,13 @@ impl Decoder {
         Ok(Decoder { state: NonNull::new(state).ok_or(OpusError(error))?, channels })
     }
 
-    /// The audio of a packet, interleaved, appended to `into`.
+    /// Decode a packet and append the interleaved samples to `into`.
     pub(super) fn decode(&mut self, packet: &[u8], into: &mut Vec<i16>) -> Result<(), OpusError> {
-        let mut audio = [0; LONGEST * 2];
+        let mut audio = [0; MAX_FRAME * 2];
         let bytes = i32::try_from(packet.len()).map_err(|_| OpusError(-4))?; // OPUS_INVALID_PACKET
-        // SAFETY: the packet is as long as is said, and the buffer holds the longest packet of two channels.
+        // SAFETY: the packet has the given length, and the buffer holds the longest packet of two channels.
         let samples = unsafe {
-            opus_decode(self.state.as_ptr(), packet.as_ptr(), bytes, audio.as_mut_ptr(), LONGEST as i32, 0)
+            opus_decode(self.state.as_ptr(), packet.as_ptr(), bytes, audio.as_mut_ptr(), MAX_FRAME as i32, 0)
         };
         let samples = usize::try_from(samples).map_err(|_| OpusError(samples))?;
         into.extend(audio.get(..samples * self.channels).unwrap_or_default());
@@ -124,7 +130,7 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // SAFETY: made by `opus_decoder_create`, and nobody uses it after this.
+        // SAFETY: created by `opus_decoder_create`, and not used after this.
         unsafe { opus_decoder_destroy(self.state.as_ptr()) };
     }
 }

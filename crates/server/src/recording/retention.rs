@@ -1,5 +1,5 @@
-//! What is to be done with recordings that are over, as the database says it: files that a crash has left are closed, files go to the
-//! object store, and what is too old or too much is deleted. Each is tried once a round; when to try again is written down.
+//! Maintenance of finished recordings, driven by the database: files of interrupted recordings are repaired, files are moved to the object store,
+//! and old or excess recordings are deleted. Each step is tried once per pass; the next attempt is scheduled in the database.
 
 use std::fs::File;
 use std::io;
@@ -17,142 +17,142 @@ use super::writer::measure;
 use super::{AudioFileStore, ogg_opus, wav};
 use crate::clock::SteadyClock;
 
-/// Between two rounds.
-const ROUND: Duration = Duration::from_secs(1);
-/// Rounds between two looks at age and room, and for what a crash has left.
-const SWEEP: u32 = 60;
-/// The round in which the first such look is taken: the journal has told by then what ended before the crash.
-const FIRST: u32 = 4;
-/// Rounds between two looks for audio whose owner is gone.
-const REMOVALS: u32 = 5;
-/// After a failed attempt, doubled with each further one.
+/// Interval between passes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Passes between two checks of age, quota and interrupted recordings.
+const SWEEP_EVERY: u32 = 60;
+/// The pass of the first such check: by then the journal has reported what ended before the crash.
+const FIRST_SWEEP: u32 = 4;
+/// Passes between two checks for audio without an owner.
+const REMOVALS_EVERY: u32 = 5;
+/// First retry delay after a failure; it doubles with each further one.
 const RETRY: Duration = Duration::from_secs(2);
-/// … up to this.
-const LONGEST_RETRY: Duration = Duration::from_secs(3_600);
+/// Longest retry delay.
+const MAX_RETRY: Duration = Duration::from_secs(3_600);
 
-/// How long recordings are kept, and how much of them.
+/// Limits of age and size.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RetentionPolicy {
-    /// Older ones are deleted.
-    pub longest: Option<Duration>,
-    /// Bytes of all together; the oldest are deleted first.
+    /// Maximum age.
+    pub max_age: Option<Duration>,
+    /// Maximum bytes of all recordings; the oldest are deleted first.
     pub quota: Option<u64>,
 }
 
-/// See the module.
+/// The maintenance task.
 pub struct RecordingRetention {
     store: Store,
-    warehouse: AudioFileStore,
+    audio_store: AudioFileStore,
     clock: Clock,
-    keeping: RetentionPolicy,
-    /// Up to which number what was removed is deleted.
+    policy: RetentionPolicy,
+    /// Sequence number up to which removed audio is deleted.
     removed: AtomicI64,
-    settled: Mutex<SteadyClock>,
-    /// When this life of the process began: what ran before it runs no more.
+    steady_clock: Mutex<SteadyClock>,
+    /// Start of this run of the process: recordings that started earlier are not in progress.
     began: Timestamp,
 }
 
 impl std::fmt::Debug for RecordingRetention {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("keeping", &self.keeping).finish_non_exhaustive()
+        f.debug_struct("RecordingRetention").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
 impl RecordingRetention {
-    /// A keeper. Everything that ran before now counts as interrupted.
+    /// Create the task. Recordings that started before now count as interrupted.
     pub fn new(
         store: Store,
-        warehouse: AudioFileStore,
+        audio_store: AudioFileStore,
         clock: Clock,
-        keeping: RetentionPolicy,
+        policy: RetentionPolicy,
     ) -> RecordingRetention {
         let began = clock();
-        RecordingRetention::since(began, store, warehouse, clock, keeping)
+        RecordingRetention::since(began, store, audio_store, clock, policy)
     }
 
-    /// The same of a process that began then.
+    /// The same for a process that started at `began`.
     pub fn since(
         began: Now,
         store: Store,
-        warehouse: AudioFileStore,
+        audio_store: AudioFileStore,
         clock: Clock,
-        keeping: RetentionPolicy,
+        policy: RetentionPolicy,
     ) -> RecordingRetention {
-        let settled = Mutex::new(SteadyClock::begin(began));
+        let steady_clock = Mutex::new(SteadyClock::begin(began));
         let (removed, began) = (AtomicI64::new(0), began.wall);
-        RecordingRetention { store, warehouse, clock, keeping, removed, settled, began }
+        RecordingRetention { store, audio_store, clock, policy, removed, steady_clock, began }
     }
 
-    /// Until it is dropped.
+    /// Run passes until the future is dropped.
     pub async fn run(self) {
-        let mut beat = tokio::time::interval(ROUND);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut rounds = 0_u32;
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut passes = 0_u32;
         loop {
-            beat.tick().await;
-            let sweep = rounds % SWEEP == FIRST;
-            if rounds.is_multiple_of(REMOVALS)
+            interval.tick().await;
+            let sweep = passes % SWEEP_EVERY == FIRST_SWEEP;
+            if passes.is_multiple_of(REMOVALS_EVERY)
                 && let Err(error) = self.remove_orphans().await
             {
-                tracing::warn!(%error, "audio whose owner is gone cannot be deleted");
+                tracing::warn!(%error, "audio of deleted messages cannot be deleted");
             }
-            rounds = rounds.wrapping_add(1);
-            if let Err(error) = self.round(sweep).await {
-                tracing::warn!(%error, "recordings cannot be looked after");
+            passes = passes.wrapping_add(1);
+            if let Err(error) = self.run_pass(sweep).await {
+                tracing::warn!(%error, "maintenance of recordings failed");
             }
         }
     }
 
-    /// Everything that is due; age, room and what a crash has left only with `sweep`.
-    pub async fn round(&self, sweep: bool) -> Result<(), StoreError> {
+    /// One pass: everything that is due; age, quota and interrupted recordings only with `sweep`.
+    pub async fn run_pass(&self, sweep: bool) -> Result<(), StoreError> {
         if sweep {
-            for kept in self.store.interrupted_recordings(self.began).await? {
-                let row = self.repaired(kept).await;
+            for stored in self.store.interrupted_recordings(self.began).await? {
+                let row = self.repair(stored).await;
                 self.store.feed(&[Record::Recording(Box::new(row))]).await?;
             }
         }
         let instant = (self.clock)();
         let now = instant.wall;
-        if self.warehouse.has_objects() {
-            for kept in self.store.recordings_to_move(now).await? {
-                self.upload(&kept, now).await?;
+        if self.audio_store.has_objects() {
+            for stored in self.store.recordings_to_move(now).await? {
+                self.upload(&stored, now).await?;
             }
         }
         if sweep {
             let newest = self.store.newest_instant().await?;
-            let settled = {
-                let mut clock = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_settled = {
+                let mut clock = self.steady_clock.lock().unwrap_or_else(PoisonError::into_inner);
                 clock.is_settled(instant, newest)
             };
-            if let Some(longest) = self.keeping.longest.filter(|_| settled) {
-                let before = Timestamp::from_micros(now.as_micros() - longest.as_micros() as i64);
+            if let Some(max_age) = self.policy.max_age.filter(|_| is_settled) {
+                let before = Timestamp::from_micros(now.as_micros() - max_age.as_micros() as i64);
                 self.delete(self.store.recordings_before(before).await?, "age").await?;
             }
-            if let Some(quota) = self.keeping.quota {
+            if let Some(quota) = self.policy.quota {
                 self.delete(self.store.recordings_beyond(quota).await?, "quota").await?;
             }
         }
-        for kept in self.store.recordings_to_remove(now).await? {
-            match self.warehouse.remove(AudioFile::from(&kept)).await {
-                Ok(()) => self.store.recording_moved(&kept.recording.id, Place::Gone).await?,
-                Err(error) => self.stays(&kept, now, &error).await?,
+        for stored in self.store.recordings_to_remove(now).await? {
+            match self.audio_store.remove(AudioFile::from(&stored)).await {
+                Ok(()) => self.store.recording_moved(&stored.recording.id, Place::Gone).await?,
+                Err(error) => self.retry_later(&stored, now, &error).await?,
             }
         }
         Ok(())
     }
 
-    /// Delete audio of voicemail whose extension or message is gone.
+    /// Delete voicemail audio whose extension or message was deleted.
     async fn remove_orphans(&self) -> Result<(), StoreError> {
         loop {
             let page = self.store.removed_audio(self.removed.load(Ordering::Relaxed)).await?;
             let Some(last) = page.last().map(|removed| removed.seq) else { return Ok(()) };
             for removed in page {
-                match self.warehouse.remove_all(&removed.name).await {
-                    Ok(true) => tracing::debug!(seq = removed.seq, "audio whose owner is gone is deleted"),
+                match self.audio_store.remove_all(&removed.name).await {
+                    Ok(true) => tracing::debug!(seq = removed.seq, "audio of a deleted message removed"),
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "audio whose owner is gone stays");
-                        return Ok(()); // tried again at the next look
+                        tracing::warn!(%error, "audio of a deleted message cannot be removed");
+                        return Ok(()); // retried at the next check
                     }
                 }
                 self.removed.store(removed.seq, Ordering::Relaxed);
@@ -161,25 +161,25 @@ impl RecordingRetention {
         }
     }
 
-    async fn upload(&self, kept: &Kept, now: Timestamp) -> Result<(), StoreError> {
-        let file = AudioFile::from(kept);
-        match self.warehouse.upload(&file).await {
+    async fn upload(&self, stored: &Kept, now: Timestamp) -> Result<(), StoreError> {
+        let file = AudioFile::from(stored);
+        match self.audio_store.upload(&file).await {
             Ok(()) => {
-                self.store.recording_moved(&kept.recording.id, Place::Objects).await?;
-                // What cannot be removed now is found by nobody, but does no harm but take room.
-                if let Err(error) = self.warehouse.remove(file).await {
-                    tracing::warn!(%error, "the file of a recording that was uploaded stays");
+                self.store.recording_moved(&stored.recording.id, Place::Objects).await?;
+                // A file that cannot be removed now is not found again; it only uses disk space.
+                if let Err(error) = self.audio_store.remove(file).await {
+                    tracing::warn!(%error, "the local file of an uploaded recording cannot be deleted");
                 }
                 Ok(())
             }
-            Err(error) => self.stays(kept, now, &error).await,
+            Err(error) => self.retry_later(stored, now, &error).await,
         }
     }
 
-    async fn stays(&self, kept: &Kept, now: Timestamp, error: &io::Error) -> Result<(), StoreError> {
-        let wait = RETRY.saturating_mul(1 << kept.tries.min(16)).min(LONGEST_RETRY);
-        tracing::warn!(%error, recording = %kept.recording.id, wait_s = wait.as_secs(), "a recording cannot be moved");
-        self.store.recording_stays(kept, now, wait).await
+    async fn retry_later(&self, stored: &Kept, now: Timestamp, error: &io::Error) -> Result<(), StoreError> {
+        let wait = RETRY.saturating_mul(1 << stored.tries.min(16)).min(MAX_RETRY);
+        tracing::warn!(%error, recording = %stored.recording.id, wait_s = wait.as_secs(), "a recording cannot be moved or deleted; it will be retried");
+        self.store.recording_stays(stored, now, wait).await
     }
 
     async fn delete(&self, recordings: Vec<Kept>, why: &str) -> Result<(), StoreError> {
@@ -199,11 +199,11 @@ impl RecordingRetention {
         Ok(())
     }
 
-    /// What a crash has left of a recording: as much as was written.
-    async fn repaired(&self, kept: Kept) -> Recording {
-        let (path, mut recording) = (self.warehouse.path(&AudioFile::from(&kept)), kept.recording);
+    /// Repair an interrupted recording: the part that was written is kept.
+    async fn repair(&self, stored: Kept) -> Recording {
+        let (path, mut recording) = (self.audio_store.path(&AudioFile::from(&stored)), stored.recording);
         let format = recording.format;
-        let repair = move || -> io::Result<(u64, u64, [u8; 32])> {
+        let read = move || -> io::Result<(u64, u64, [u8; 32])> {
             let path = path?;
             let millis = match format {
                 RecordingFormat::Wav => {
@@ -216,8 +216,8 @@ impl RecordingRetention {
             let (bytes, sha256) = measure(&path)?;
             Ok((millis, bytes, sha256))
         };
-        let repaired = tokio::task::spawn_blocking(repair).await.map_err(io::Error::other).flatten();
-        match repaired {
+        let repair = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+        match repair {
             Ok((millis, bytes, sha256)) if millis > 0 => {
                 recording.state = RecordingState::Complete;
                 (recording.millis, recording.bytes) = (millis, bytes);

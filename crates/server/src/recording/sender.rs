@@ -1,5 +1,5 @@
-//! What a media worker holds of the writer: a queue that is put into without waiting. When it is full, audio is lost and counted, never an
-//! ending.
+//! The media worker's end of the recording queue: sends without waiting. If the queue is full, audio is dropped and counted; control messages
+//! are kept and sent later.
 
 use std::collections::VecDeque;
 use std::thread::Thread;
@@ -8,7 +8,7 @@ use ::media::limits::RECORD_BLOCK;
 use ::media::{RecordingId, StartRecording};
 use rtrb::{Producer, PushError};
 
-/// One message to the writer. Blocks are by far the most: the queue holds them without an allocation each.
+/// A message to the writer thread. Most are blocks of audio: the queue stores them without an allocation each.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)]
 pub(super) enum WriterMsg {
@@ -24,57 +24,57 @@ pub(super) struct Block {
     pub(super) at: u64,
     pub(super) length: u16,
     pub(super) channels: u8,
-    /// Interleaved.
+    /// Interleaved samples.
     pub(super) audio: [i16; 2 * RECORD_BLOCK],
 }
 
-/// See the module.
+/// The sender of one worker.
 #[derive(Debug)]
 pub struct RecordingSender {
     queue: Producer<WriterMsg>,
-    /// Beginnings and endings that did not fit.
-    owed: VecDeque<WriterMsg>,
+    /// Start and end messages that did not fit into the queue.
+    pending_control: VecDeque<WriterMsg>,
     writer: Thread,
-    lost: u64,
+    dropped: u64,
 }
 
 impl RecordingSender {
     pub(super) fn new(queue: Producer<WriterMsg>, writer: Thread) -> RecordingSender {
-        RecordingSender { queue, owed: VecDeque::new(), writer, lost: 0 }
+        RecordingSender { queue, pending_control: VecDeque::new(), writer, dropped: 0 }
     }
 
-    /// A recording begins: its file is opened.
+    /// Start a recording: opens its file.
     pub fn begin(&mut self, record: Box<StartRecording>) {
-        self.owed.push_back(WriterMsg::Begin(record));
-        self.pay();
+        self.pending_control.push_back(WriterMsg::Begin(record));
+        self.flush_control();
     }
 
-    /// A recording has ended: its file is closed.
+    /// End a recording: closes its file.
     pub fn end(&mut self, recording: RecordingId) {
-        self.owed.push_back(WriterMsg::End(recording));
-        self.pay();
+        self.pending_control.push_back(WriterMsg::End(recording));
+        self.flush_control();
     }
 
-    /// Blocks that did not fit; they are silence in their files.
-    pub fn lost(&self) -> u64 {
-        self.lost
+    /// Number of dropped blocks; they are silence in the file.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
-    /// Hand over what did not fit before.
-    pub fn pay(&mut self) {
-        if self.owed.is_empty() {
+    /// Send the pending control messages.
+    pub fn flush_control(&mut self) {
+        if self.pending_control.is_empty() {
             return;
         }
-        while let Some(slip) = self.owed.pop_front() {
-            if let Err(PushError::Full(slip)) = self.queue.push(slip) {
-                self.owed.push_front(slip);
+        while let Some(message) = self.pending_control.pop_front() {
+            if let Err(PushError::Full(message)) = self.queue.push(message) {
+                self.pending_control.push_front(message);
                 break;
             }
         }
         self.writer.unpark();
     }
 
-    /// A block of a recording.
+    /// Send a block of a recording.
     pub fn audio(&mut self, recording: RecordingId, at: u64, left: &[i16], right: Option<&[i16]>) {
         let mut block =
             Block { recording, at, length: left.len() as u16, channels: 1, audio: [0; 2 * RECORD_BLOCK] };
@@ -87,12 +87,12 @@ impl RecordingSender {
                 }
             }
         }
-        // An ending that waits comes before: what is said after it would be another recording's.
-        if !self.owed.is_empty() || self.queue.push(WriterMsg::Audio(block)).is_err() {
-            if self.lost == 0 {
-                tracing::error!("the disk is too slow: audio of recordings is lost");
+        // Pending control messages must come first, or audio could be attributed to another recording.
+        if !self.pending_control.is_empty() || self.queue.push(WriterMsg::Audio(block)).is_err() {
+            if self.dropped == 0 {
+                tracing::error!("the disk is too slow: audio of recordings is dropped");
             }
-            self.lost += 1;
+            self.dropped += 1;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Audio that the database does not know. It may be the database that is wrong (another one, an older backup), so such a file is moved aside, and
-//! moved back once it is known; only what is known to have been removed is deleted.
+//! Audio files that the database does not know. The database may be the wrong one (another one, an older backup), so such a file is moved aside,
+//! and moved back when it is known again; only files known to be removed are deleted.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -7,36 +7,36 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Where it is moved to, below the data directory.
+/// Directory for unknown files, below the data directory.
 pub const UNCLAIMED: &str = "unclaimed";
-/// What is younger may be of a caller or an upload that came while we look.
-const SETTLED: Duration = Duration::from_hours(1);
-/// So few files say nothing about the database.
-const FEW: usize = 4;
+/// Younger files may belong to a call or upload in progress.
+const MIN_AGE: Duration = Duration::from_hours(1);
+/// Fewer unknown files say nothing about the database.
+const MIN_UNKNOWN: usize = 4;
 
-/// Whose a file is.
+/// What the database says about a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Claim {
-    /// The database knows it.
+    /// It has a row.
     Known,
-    /// It was removed, and what should have deleted it did not.
+    /// It was removed, but its file was not deleted.
     Removed,
-    /// Nobody knows it.
+    /// It has no row.
     Unknown,
 }
 
-/// What became of the files.
+/// Result of a sweep: numbers of files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Swept {
-    /// Deleted, because they had been removed.
+    /// Deleted because they had been removed.
     pub removed: usize,
     /// Moved aside.
     pub moved: usize,
-    /// Moved back, because they are known.
+    /// Moved back because they are known again.
     pub returned: usize,
-    /// Deleted, because they had been aside for as long as is configured.
+    /// Deleted because they had been aside for the configured time.
     pub expired: usize,
-    /// Left alone: most of the audio is unknown, so the database is the one to be looked at.
+    /// Left in place: most of the audio is unknown, so the database is probably the wrong one.
     pub left: usize,
 }
 
@@ -48,30 +48,30 @@ struct Found {
     age: Duration,
 }
 
-/// Look through the folders of `folder`, and through what was moved aside of it. Nothing that is unknown is deleted before it was aside for
-/// `keep`, never where that is `None`, and never while most of the audio is unknown.
+/// Check the folders of `folder`, and the files that were moved aside from it. An unknown file is deleted only after it was aside for `keep`
+/// (never if `None`), and never while most of the audio is unknown.
 pub(super) fn sweep(
     data: &Path,
     folder: &str,
     keep: Option<Duration>,
     claim: impl Fn(&str, &str) -> Claim,
 ) -> io::Result<Swept> {
-    let (here, aside) = (data.join(folder), data.join(UNCLAIMED).join(folder));
-    let (found, apart) = (list(&here, &claim)?, list(&aside, &claim)?);
+    let (original, aside) = (data.join(folder), data.join(UNCLAIMED).join(folder));
+    let (found, set_aside) = (list(&original, &claim)?, list(&aside, &claim)?);
     let mut swept = Swept::default();
-    let unknown = found.iter().chain(&apart).filter(|file| file.claim == Claim::Unknown).count();
-    let most = unknown >= FEW && unknown * 2 > found.len() + apart.len();
+    let unknown = found.iter().chain(&set_aside).filter(|file| file.claim == Claim::Unknown).count();
+    let mostly_unknown = unknown >= MIN_UNKNOWN && unknown * 2 > found.len() + set_aside.len();
     for file in &found {
-        let settled = file.age > SETTLED;
+        let old_enough = file.age > MIN_AGE;
         match file.claim {
-            Claim::Removed if settled => {
+            Claim::Removed if old_enough => {
                 fs::remove_file(&file.path)?;
                 swept.removed += 1;
             }
-            Claim::Unknown if settled && most => swept.left += 1,
-            Claim::Unknown if settled => {
-                put(&file.path, &aside.join(&file.owner), &file.file)?;
-                // From now on it is aside.
+            Claim::Unknown if old_enough && mostly_unknown => swept.left += 1,
+            Claim::Unknown if old_enough => {
+                move_file(&file.path, &aside.join(&file.owner), &file.file)?;
+                // Its time aside starts now.
                 File::options()
                     .write(true)
                     .open(aside.join(&file.owner).join(&file.file))?
@@ -81,11 +81,11 @@ pub(super) fn sweep(
             Claim::Known | Claim::Removed | Claim::Unknown => {}
         }
     }
-    for file in &apart {
+    for file in &set_aside {
         match file.claim {
             Claim::Known => {
-                if !here.join(&file.owner).join(&file.file).exists() {
-                    put(&file.path, &here.join(&file.owner), &file.file)?;
+                if !original.join(&file.owner).join(&file.file).exists() {
+                    move_file(&file.path, &original.join(&file.owner), &file.file)?;
                     swept.returned += 1;
                 }
             }
@@ -93,7 +93,7 @@ pub(super) fn sweep(
                 fs::remove_file(&file.path)?;
                 swept.removed += 1;
             }
-            Claim::Unknown if !most && keep.is_some_and(|keep| file.age > keep) => {
+            Claim::Unknown if !mostly_unknown && keep.is_some_and(|keep| file.age > keep) => {
                 fs::remove_file(&file.path)?;
                 swept.expired += 1;
             }
@@ -103,7 +103,7 @@ pub(super) fn sweep(
     Ok(swept)
 }
 
-fn put(from: &Path, folder: &Path, name: &str) -> io::Result<()> {
+fn move_file(from: &Path, folder: &Path, name: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::rename(from, folder.join(name))
 }
@@ -171,7 +171,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_hours(24);
 
-    fn knowing<'a>(known: &'a [&'a str], removed: &'a [&'a str]) -> impl Fn(&str, &str) -> Claim {
+    fn claims<'a>(known: &'a [&'a str], removed: &'a [&'a str]) -> impl Fn(&str, &str) -> Claim {
         let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
         let removed: Vec<String> = removed.iter().map(|name| (*name).to_owned()).collect();
         move |_, name| match name {
@@ -182,35 +182,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_moved_aside_and_comes_back_when_it_is_known() {
+    fn unknown_files_are_moved_aside_and_return_when_they_are_known() {
         let folder = Folder::new("aside");
         for name in ["a", "b", "strange", "gone"] {
             folder.file(&format!("voicemail/ext_1/{name}.ogg"), 2 * DAY);
         }
         folder.file("voicemail/ext_1/young.ogg", Duration::ZERO);
-        let swept = sweep(&folder.0, "voicemail", None, knowing(&["a", "b"], &["gone"])).unwrap();
+        let swept = sweep(&folder.0, "voicemail", None, claims(&["a", "b"], &["gone"])).unwrap();
         assert_eq!(swept, Swept { removed: 1, moved: 1, ..Swept::default() });
         assert!(
             folder.has("unclaimed/voicemail/ext_1/strange.ogg") && folder.has("voicemail/ext_1/young.ogg")
         );
         assert!(!folder.has("voicemail/ext_1/gone.ogg") && !folder.has("voicemail/ext_1/strange.ogg"));
-        let swept = sweep(&folder.0, "voicemail", None, knowing(&["a", "b", "strange"], &[])).unwrap();
+        let swept = sweep(&folder.0, "voicemail", None, claims(&["a", "b", "strange"], &[])).unwrap();
         assert_eq!(swept, Swept { returned: 1, ..Swept::default() });
         assert!(folder.has("voicemail/ext_1/strange.ogg"));
     }
 
     #[test]
-    fn what_was_moved_aside_is_deleted_after_its_time_and_never_while_most_is_unknown() {
+    fn files_set_aside_expire_but_never_while_most_are_unknown() {
         let folder = Folder::new("expired");
         for name in ["a", "b", "c"] {
             folder.file(&format!("voicemail/ext_1/{name}.ogg"), 2 * DAY);
         }
         folder.file("unclaimed/voicemail/ext_2/old.ogg", 31 * DAY);
         folder.file("unclaimed/voicemail/ext_2/recent.ogg", 29 * DAY);
-        let all = knowing(&["a", "b", "c"], &[]);
+        let all = claims(&["a", "b", "c"], &[]);
         assert_eq!(sweep(&folder.0, "voicemail", None, &all).unwrap(), Swept::default());
-        // Another database: it knows nothing.
-        let none = knowing(&[], &[]);
+        // Another database, which knows none of the files.
+        let none = claims(&[], &[]);
         let swept = sweep(&folder.0, "voicemail", Some(30 * DAY), none).unwrap();
         assert_eq!(swept, Swept { left: 3, ..Swept::default() });
         assert!(folder.has("voicemail/ext_1/a.ogg") && folder.has("unclaimed/voicemail/ext_2/old.ogg"));

@@ -1,49 +1,50 @@
-//! Audio that somebody sent: a WAV of any usual kind, as what is kept.
+//! Converts uploaded WAV audio to the stored format: mono, 8 kHz.
 
 use api::AudioError;
 
-/// Samples of the longest greeting.
-const GREETING: usize = 8_000 * 60;
+/// Samples of the longest greeting: 60 s.
+const MAX_SAMPLES: usize = 8_000 * 60;
 
-/// PCM of 16 bits, of any usual rate, one channel or two, as samples of 8 kHz.
+/// Decode a WAV (16-bit PCM, 8 to 48 kHz, one or two channels) to samples of 8 kHz.
 pub(super) fn samples(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
-    const NO_WAV: AudioError = AudioError::Unreadable(
-        "the audio is no WAV with PCM of 16 bits, one or two channels and 8 to 48 kHz",
-        "el audio no es un WAV con PCM de 16 bits, uno o dos canales y de 8 a 48 kHz",
+    const NOT_WAV: AudioError = AudioError::Unreadable(
+        "the audio is not a WAV file with 16-bit PCM, one or two channels and 8 to 48 kHz",
+        "el audio no es un archivo WAV con PCM de 16 bits, uno o dos canales y entre 8 y 48 kHz",
     );
     let number = |at: usize, len: usize| -> Option<usize> {
         let part = bytes.get(at..at + len)?;
         Some(part.iter().rev().fold(0, |n, byte| n << 8 | usize::from(*byte)))
     };
     if bytes.get(..4) != Some(b"RIFF") || bytes.get(8..12) != Some(b"WAVE") {
-        return Err(NO_WAV);
+        return Err(NOT_WAV);
     }
     let (mut at, mut format) = (12, None);
     loop {
         let (Some(kind), Some(length)) = (bytes.get(at..at + 4), number(at + 4, 4)) else {
-            return Err(NO_WAV);
+            return Err(NOT_WAV);
         };
         let body = at + 8;
         match kind {
             b"fmt " => {
-                // 1 is PCM, 0xfffe one whose exact kind is said later.
+                // 1 is PCM, 0xfffe is WAVE_FORMAT_EXTENSIBLE.
                 let pcm = matches!(number(body, 2), Some(1 | 0xfffe)) && number(body + 14, 2) == Some(16);
                 let (channels, rate) = (number(body + 2, 2), number(body + 4, 4));
                 match (pcm, channels, rate) {
                     (true, Some(channels @ 1..=2), Some(rate @ 8_000..=48_000)) => {
                         format = Some((channels, rate));
                     }
-                    _ => return Err(NO_WAV),
+                    _ => return Err(NOT_WAV),
                 }
             }
             b"data" => {
-                let Some((channels, rate)) = format else { return Err(NO_WAV) };
-                // Who writes into a pipe does not know the length: 0, or all ones, is up to the end.
-                let open = length == 0 || length == u32::MAX as usize;
-                let end = if open { bytes.len() } else { body.saturating_add(length).min(bytes.len()) };
+                let Some((channels, rate)) = format else { return Err(NOT_WAV) };
+                // A program that writes to a pipe does not know the length: 0 or all ones means up to the end.
+                let unknown_length = length == 0 || length == u32::MAX as usize;
+                let end =
+                    if unknown_length { bytes.len() } else { body.saturating_add(length).min(bytes.len()) };
                 let audio = bytes.get(body..end).unwrap_or_default();
                 let samples = resampled(audio, channels, rate);
-                if samples.len() > GREETING {
+                if samples.len() > MAX_SAMPLES {
                     return Err(AudioError::Unreadable(
                         "the audio is longer than a minute",
                         "el audio dura más de un minuto",
@@ -60,7 +61,7 @@ pub(super) fn samples(bytes: &[u8]) -> Result<Vec<i16>, AudioError> {
     }
 }
 
-/// To one channel and 8 kHz. What lies above is damped by taking the mean of what one sample stands for.
+/// Convert to mono and 8 kHz. Averaging over each output sample's span attenuates higher frequencies.
 fn resampled(audio: &[u8], channels: usize, rate: usize) -> Vec<i16> {
     let mono: Vec<i32> = audio
         .chunks_exact(2 * channels)
@@ -101,11 +102,11 @@ mod tests {
         let stereo: Vec<i16> = (0..96_000).map(|n| if n % 2 == 0 { 100 } else { 300 }).collect();
         let down = samples(&wav_of(48_000, 2, &stereo)).unwrap();
         assert_eq!((down.len(), down[4_000]), (8_000, 200));
-        for open in [0, u32::MAX] {
+        for length in [0, u32::MAX] {
             let mut piped = wav_of(8_000, 1, &plain);
-            piped[4..8].copy_from_slice(&open.to_le_bytes());
-            piped[40..44].copy_from_slice(&open.to_le_bytes());
-            assert_eq!(samples(&piped).unwrap(), plain, "{open}");
+            piped[4..8].copy_from_slice(&length.to_le_bytes());
+            piped[40..44].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(samples(&piped).unwrap(), plain, "{length}");
         }
         for bad in [
             &b""[..],

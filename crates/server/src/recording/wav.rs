@@ -1,15 +1,15 @@
-//! WAV (RIFF, PCM of 16 bits, 8 kHz): its header is brought up to date while it is written, so that the file is whole at any time.
+//! WAV files (RIFF, 16-bit PCM, 8 kHz). The header is updated while the file is written, so that it is valid at any time.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
-/// Bytes before the audio.
+/// Bytes of the header.
 pub const HEADER: u64 = 44;
 
-/// The header of so many bytes of audio.
+/// The header of a file with `bytes` bytes of audio.
 pub fn header(channels: u16, bytes: u64) -> [u8; HEADER as usize] {
-    // What does not fit the old format's 32 bits plays to the end all the same.
+    // A size over 32 bits is capped; players still play to the end.
     let size = u32::try_from(bytes).unwrap_or(u32::MAX - 36);
     let mut header = [0; HEADER as usize];
     let mut place = 0;
@@ -32,47 +32,47 @@ pub fn header(channels: u16, bytes: u64) -> [u8; HEADER as usize] {
     header
 }
 
-/// A file that is being written.
+/// Writer of a file.
 #[derive(Debug)]
 pub struct WavWriter {
     file: File,
     channels: u16,
     bytes: u64,
-    /// Bytes that the header speaks of.
-    told: u64,
+    /// Bytes of audio according to the header.
+    header_bytes: u64,
 }
 
 impl WavWriter {
-    /// Begin with the header of an empty file.
+    /// Write the header of an empty file.
     pub fn new(mut file: File, channels: u16) -> io::Result<WavWriter> {
         file.write_all(&header(channels, 0))?;
-        Ok(WavWriter { file, channels, bytes: 0, told: 0 })
+        Ok(WavWriter { file, channels, bytes: 0, header_bytes: 0 })
     }
 
-    /// Audio, interleaved.
+    /// Write interleaved samples.
     pub fn write(&mut self, audio: &[i16]) -> io::Result<()> {
         let bytes: Vec<u8> = audio.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         self.file.write_all(&bytes)?;
         self.bytes += bytes.len() as u64;
-        if self.bytes - self.told >= 8_000 * u64::from(self.channels) {
-            self.tell()?;
+        if self.bytes - self.header_bytes >= 8_000 * u64::from(self.channels) {
+            self.update_header()?;
         }
         Ok(())
     }
 
-    fn tell(&mut self) -> io::Result<()> {
-        self.told = self.bytes;
+    fn update_header(&mut self) -> io::Result<()> {
+        self.header_bytes = self.bytes;
         self.file.write_all_at(&header(self.channels, self.bytes), 0)
     }
 
-    /// Bring the header up to date for the last time.
+    /// Update the header for the last time.
     pub fn finish(mut self) -> io::Result<File> {
-        self.tell()?;
+        self.update_header()?;
         Ok(self.file)
     }
 }
 
-/// Make the header of a file of ours say what is there; how many bytes of audio that is, and in how many channels.
+/// Correct the header of one of our files to its length. Returns the number of channels and the bytes of audio.
 pub fn repair(file: &File) -> io::Result<(u16, u64)> {
     let channels = channels(file)?;
     let frame = 2 * u64::from(channels);
@@ -87,10 +87,14 @@ fn channels(file: &File) -> io::Result<u16> {
     file.read_exact_at(&mut head, 0)?;
     let channels = u16::from_le_bytes([head[22], head[23]]);
     let ours = head.starts_with(b"RIFF") && &head[36..40] == b"data" && (1..=2).contains(&channels);
-    if ours { Ok(channels) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "no WAV file of ours")) }
+    if ours {
+        Ok(channels)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "not a WAV file written by this program"))
+    }
 }
 
-/// The audio of a file of ours.
+/// The audio of one of our files, at most `longest` samples per channel.
 pub fn read(mut file: File, longest: usize) -> io::Result<super::Audio> {
     let channels = usize::from(channels(&file)?);
     let mut bytes = Vec::new();

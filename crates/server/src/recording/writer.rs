@@ -19,27 +19,27 @@ use super::sender::{Block, RecordingSender, WriterMsg};
 use super::wav::WavWriter;
 use crate::fault;
 use crate::media::OnEvent;
-use crate::supervisor::{Watch, catch};
+use crate::supervisor::{TaskMonitor, catch};
 
-/// Messages that a worker may be ahead: a hundred recordings for ten seconds.
+/// Queue length per worker: a hundred recordings for ten seconds.
 const QUEUE: usize = 1_024;
-/// How often the queues are looked into while something is recorded.
-const TURN: Duration = Duration::from_millis(50);
-/// Lost audio becomes so much silence at most, in samples: ten minutes.
-const GAP: u64 = 8_000 * 600;
-/// Blocks between two looks at the free space: two seconds.
-const LOOK: u32 = 20;
+/// Interval at which the queues are polled while something is recorded.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest silence written in place of lost audio, in samples: ten minutes.
+const MAX_GAP: u64 = 8_000 * 600;
+/// Blocks between two checks of the free space: two seconds.
+const SPACE_CHECK_BLOCKS: u32 = 20;
 
-/// Where files are written, and how much of the disk stays free for what is more important.
+/// Where files are written, and how much of the disk must stay free.
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
     /// The data directory.
     pub data: PathBuf,
-    /// Bytes that stay free: the journal and the database need them more.
+    /// Bytes that must stay free for the journal and the database.
     pub reserve: u64,
 }
 
-/// See the module. Dropping it closes all files.
+/// Handle of the writer thread. Dropping it closes all files.
 pub struct Writer {
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -52,29 +52,29 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Start the thread, with a tape for each of `workers`.
+    /// Start the thread; returns a sender for each of `workers`.
     pub fn spawn(
         config: WriterConfig,
         workers: usize,
         events: OnEvent,
-        mut watch: Watch,
+        mut monitor: TaskMonitor,
     ) -> io::Result<(Writer, Vec<RecordingSender>)> {
         let (producers, queues): (Vec<_>, Vec<_>) = (0..workers).map(|_| RingBuffer::new(QUEUE)).unzip();
         let stopping = Arc::new(AtomicBool::new(false));
-        let mut desk = WriterThread { config, queues, files: BTreeMap::new(), events };
-        let seen = Arc::clone(&stopping);
+        let mut writer_thread = WriterThread { config, queues, files: BTreeMap::new(), events };
+        let stop = Arc::clone(&stopping);
         let builder = std::thread::Builder::new().name("recordings".into());
         let thread = builder.spawn(move || {
-            while let Err(panic) = catch(|| desk.run(&seen)) {
-                desk.abandon();
-                std::thread::sleep(watch.failed(&panic.0));
-                watch.restarted();
+            while let Err(panic) = catch(|| writer_thread.run(&stop)) {
+                writer_thread.fail_all();
+                std::thread::sleep(monitor.failed(&panic.0));
+                monitor.restarted();
             }
-            watch.ended();
+            monitor.ended();
         })?;
-        let tapes =
+        let senders =
             producers.into_iter().map(|queue| RecordingSender::new(queue, thread.thread().clone())).collect();
-        Ok((Writer { stopping, thread: Some(thread) }, tapes))
+        Ok((Writer { stopping, thread: Some(thread) }, senders))
     }
 }
 
@@ -84,28 +84,28 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             if thread.join().is_err() {
-                tracing::error!("the thread that writes recordings had panicked");
+                tracing::error!("the recording thread ended with a panic");
             }
         }
     }
 }
 
-/// Everything that the thread owns.
+/// State of the thread.
 struct WriterThread {
     config: WriterConfig,
     queues: Vec<Consumer<WriterMsg>>,
-    /// Files that are open; `None` where one has failed and only its end is awaited.
-    files: BTreeMap<RecordingId, Option<Open>>,
+    /// Open files; `None` for a file that has failed and whose end is still awaited.
+    files: BTreeMap<RecordingId, Option<OpenFile>>,
     events: OnEvent,
 }
 
 /// A file that is being written.
-struct Open {
+struct OpenFile {
     path: PathBuf,
     channels: u8,
     /// Samples per channel.
     at: u64,
-    look: u32,
+    blocks_since_check: u32,
     sink: Sink,
 }
 
@@ -126,16 +126,16 @@ impl Sink {
 impl WriterThread {
     fn run(&mut self, stopping: &AtomicBool) {
         loop {
-            let last = stopping.load(Ordering::Acquire);
+            let is_last = stopping.load(Ordering::Acquire);
             fault::in_thread("recordings");
-            while self.turn() {}
-            if last {
+            while self.poll() {}
+            if is_last {
                 break;
             }
             if self.files.is_empty() {
                 std::thread::park();
             } else {
-                std::thread::park_timeout(TURN);
+                std::thread::park_timeout(POLL_INTERVAL);
             }
         }
         for recording in self.files.keys().copied().collect::<Vec<_>>() {
@@ -143,13 +143,15 @@ impl WriterThread {
         }
     }
 
-    /// Take one message from each queue; whether there was any.
-    fn turn(&mut self) -> bool {
+    /// Handle one message of each queue. Returns whether there was any.
+    fn poll(&mut self) -> bool {
         let mut any = false;
         for queue in 0..self.queues.len() {
-            let Some(slip) = self.queues.get_mut(queue).and_then(|queue| queue.pop().ok()) else { continue };
+            let Some(message) = self.queues.get_mut(queue).and_then(|queue| queue.pop().ok()) else {
+                continue;
+            };
             any = true;
-            match slip {
+            match message {
                 WriterMsg::Begin(record) => self.begin(&record),
                 WriterMsg::Audio(block) => self.audio(&block),
                 WriterMsg::End(recording) => self.end(recording),
@@ -158,62 +160,62 @@ impl WriterThread {
         any
     }
 
-    /// The thread panicked, and which file it was about is not known: all that are open have failed. What is written of them stays.
-    fn abandon(&mut self) {
+    /// After a panic: which file caused it is unknown, so all open recordings have failed. The data written so far stays.
+    fn fail_all(&mut self) {
         for recording in self.files.keys() {
-            self.tell(*recording, FileResult::Failed);
+            self.report(*recording, FileResult::Failed);
         }
         self.files.clear();
     }
 
-    fn tell(&self, recording: RecordingId, file: FileResult) {
+    fn report(&self, recording: RecordingId, file: FileResult) {
         (self.events)(MediaEvent::FileClosed { recording, file });
     }
 
     fn begin(&mut self, record: &StartRecording) {
         let opened = open(&self.config, record);
         if let Err(error) = &opened {
-            self.refuse(record.recording, error);
+            self.report_error(record.recording, error);
         }
         self.files.insert(record.recording, opened.ok());
     }
 
-    fn refuse(&self, recording: RecordingId, error: &io::Error) {
+    fn report_error(&self, recording: RecordingId, error: &io::Error) {
         tracing::error!(%error, "a recording cannot be written");
         let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
-        self.tell(recording, if full { FileResult::DiskFull } else { FileResult::Failed });
+        self.report(recording, if full { FileResult::DiskFull } else { FileResult::Failed });
     }
 
     fn audio(&mut self, block: &Block) {
-        let Some(place) = self.files.get_mut(&block.recording) else { return };
-        let Some(file) = place else { return };
+        let Some(entry) = self.files.get_mut(&block.recording) else { return };
+        let Some(file) = entry else { return };
         if let Err(error) = file.write(&self.config, block) {
-            // What is there stays readable.
-            if let Some(file) = place.take() {
+            // The data written so far stays readable.
+            if let Some(file) = entry.take() {
                 file.close().ok();
             }
-            self.refuse(block.recording, &error);
+            self.report_error(block.recording, &error);
         }
     }
 
     fn end(&mut self, recording: RecordingId) {
         let Some(Some(file)) = self.files.remove(&recording) else { return };
         match file.close() {
-            Ok(filed) => self.tell(recording, filed),
-            Err(error) => self.refuse(recording, &error),
+            Ok(result) => self.report(recording, result),
+            Err(error) => self.report_error(recording, &error),
         }
     }
 }
 
-impl Open {
+impl OpenFile {
     fn write(&mut self, config: &WriterConfig, block: &Block) -> io::Result<()> {
-        self.look += 1;
-        if self.look >= LOOK {
-            self.look = 0;
-            enough(config)?;
+        self.blocks_since_check += 1;
+        if self.blocks_since_check >= SPACE_CHECK_BLOCKS {
+            self.blocks_since_check = 0;
+            check_space(config)?;
         }
-        // Blocks that the queue had no room for.
-        let mut gap = block.at.saturating_sub(self.at).min(GAP);
+        // Blocks that were dropped because the queue was full.
+        let mut gap = block.at.saturating_sub(self.at).min(MAX_GAP);
         let silence = [0; 1_600];
         while gap > 0 {
             let some = gap.min(800);
@@ -251,12 +253,12 @@ pub(crate) fn measure(path: &Path) -> io::Result<(u64, [u8; 32])> {
     }
 }
 
-fn open(config: &WriterConfig, record: &StartRecording) -> io::Result<Open> {
-    let path = path_of(&config.data, &record.name, ending(record.format))?;
+fn open(config: &WriterConfig, record: &StartRecording) -> io::Result<OpenFile> {
+    let path = path_of(&config.data, &record.name, extension(record.format))?;
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    enough(config)?;
+    check_space(config)?;
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     let channels = if record.right.is_some() { 2 } else { 1 };
     let sink = match record.format {
@@ -265,37 +267,34 @@ fn open(config: &WriterConfig, record: &StartRecording) -> io::Result<Open> {
             Sink::Opus(Box::new(OggWriter::new(file, usize::from(channels), record.recording.0)?))
         }
     };
-    Ok(Open { path, channels, at: 0, look: 0, sink })
+    Ok(OpenFile { path, channels, at: 0, blocks_since_check: 0, sink })
 }
 
-/// Where a file of audio lies. Names are ours, but a path that leaves the data directory is never opened.
-pub(super) fn path_of(data: &Path, name: &str, ending: &str) -> io::Result<PathBuf> {
+/// Path of an audio file. Names are chosen by us, but a path outside the data directory is refused all the same.
+pub(super) fn path_of(data: &Path, name: &str, extension: &str) -> io::Result<PathBuf> {
     let legal = |part: &str| {
         !part.is_empty()
             && !part.starts_with('.')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
     };
     if !name.split('/').all(legal) {
-        return Err(io::Error::new(ErrorKind::InvalidFilename, "no name of a recording"));
+        return Err(io::Error::new(ErrorKind::InvalidFilename, "invalid name of a recording"));
     }
-    Ok(data.join(format!("{name}.{ending}")))
+    Ok(data.join(format!("{name}.{extension}")))
 }
 
-/// What files of a format end in.
-fn ending(format: FileFormat) -> &'static str {
+/// File name extension of a format.
+fn extension(format: FileFormat) -> &'static str {
     match format {
         FileFormat::Wav => "wav",
         FileFormat::Opus => "ogg",
     }
 }
 
-fn enough(config: &WriterConfig) -> io::Result<()> {
+fn check_space(config: &WriterConfig) -> io::Result<()> {
     let space = rustix::fs::statvfs(&config.data)?;
     if space.f_bavail.saturating_mul(space.f_frsize) < config.reserve {
-        return Err(io::Error::new(
-            ErrorKind::StorageFull,
-            "the disk has less free than recordings must leave",
-        ));
+        return Err(io::Error::new(ErrorKind::StorageFull, "less free disk space than recording.reserve_mb"));
     }
     Ok(())
 }

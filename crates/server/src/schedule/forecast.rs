@@ -1,4 +1,4 @@
-//! When recurring calls will be due, as it was reckoned with the time zone data of an earlier start: what other data has changed is told.
+//! Upcoming times of recurring calls, computed with the time zone data of the previous start: changes by newer data are reported.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Audit, Store};
 
-/// Instants that are kept of each recurring call: two weeks of a daily one.
-const INSTANTS: usize = 16;
+/// Times stored per recurring call: two weeks of a daily one.
+const TIMES_PER_CALL: usize = 16;
 
-/// See the module.
+/// The stored times, as JSON in a file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Forecast {
-    /// The release that it was reckoned with.
+    /// Release of the time zone data.
     zones: String,
-    calls: BTreeMap<String, Planned>,
+    calls: BTreeMap<String, CallForecast>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Planned {
-    /// Since when the schedule holds: another one is no change of the clocks.
+struct CallForecast {
+    /// Time of the schedule's last change, µs: a changed schedule is not a change of time zone rules.
     since: i64,
-    /// Microseconds since 1970, from the time at which the file was written.
+    /// Due times in µs since 1970, after the time of writing.
     due: Vec<i64>,
 }
 
-/// A recurring call whose instants are others than they were.
+/// A recurring call whose due time was changed by new time zone data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Moved {
     id: String,
@@ -42,34 +42,34 @@ struct Moved {
     next: Timestamp,
 }
 
-/// The file in a data folder.
+/// Path of the file in a data directory.
 pub(super) fn file(data: &Path) -> PathBuf {
     data.join("schedules.forecast")
 }
 
 impl Forecast {
-    /// What the data in force says.
+    /// Compute the forecast with the current time zone data.
     pub(super) fn of(directory: &Directory, now: Timestamp) -> Forecast {
         let enabled = directory.recurring_calls().filter(|call| call.enabled);
-        let planned = |call: &RecurringCall| {
-            let mut due = Vec::with_capacity(INSTANTS);
+        let forecast_of = |call: &RecurringCall| {
+            let mut due = Vec::with_capacity(TIMES_PER_CALL);
             let mut after = now.max(call.since);
-            while let Some(next) = next_after(&call.schedule, after).filter(|_| due.len() < INSTANTS) {
+            while let Some(next) = next_after(&call.schedule, after).filter(|_| due.len() < TIMES_PER_CALL) {
                 due.push(next.as_micros());
                 after = next;
             }
-            Planned { since: call.since.as_micros(), due }
+            CallForecast { since: call.since.as_micros(), due }
         };
-        let calls = enabled.map(|call| (call.id.to_string(), planned(call))).collect();
+        let calls = enabled.map(|call| (call.id.to_string(), forecast_of(call))).collect();
         Forecast { zones: tzdb_version().to_owned(), calls }
     }
 
-    /// What an earlier start has written; nothing where there is none, or where it cannot be read.
+    /// Read the forecast of the previous start; empty if the file is missing or unreadable.
     pub(super) fn read(file: &Path) -> Forecast {
         fs::read(file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Write it in one piece.
+    /// Write the file atomically.
     pub(super) fn write(&self, file: &Path) -> io::Result<()> {
         let draft = file.with_extension("forecast.new");
         let mut out = fs::File::create(&draft)?;
@@ -77,12 +77,12 @@ impl Forecast {
         fs::rename(&draft, file)
     }
 
-    /// The first instant after `now` of each recurring call that is another one in `new`.
+    /// For each recurring call, the first due time after `now` that differs in `new`.
     fn moved(&self, new: &Forecast, directory: &Directory, now: Timestamp) -> Vec<Moved> {
         if self.zones.is_empty() || self.zones == new.zones {
             return Vec::new();
         }
-        let after = |planned: &Planned| -> Vec<i64> {
+        let after = |planned: &CallForecast| -> Vec<i64> {
             planned.due.iter().copied().filter(|due| *due > now.as_micros()).collect()
         };
         let moved = |call: &RecurringCall| {
@@ -99,10 +99,10 @@ impl Forecast {
     }
 }
 
-/// Compare what an earlier start has reckoned with what holds now, and tell of each recurring call that other rules have moved.
-pub(super) async fn tell(store: &Store, file: &Path, directory: &Arc<Directory>, now: Timestamp) {
+/// Compare the stored forecast with the current one, and report each recurring call that was moved by new time zone rules.
+pub(super) async fn report_changes(store: &Store, file: &Path, directory: &Arc<Directory>, now: Timestamp) {
     let old = Forecast::read(file);
-    let Some(new) = reckoned(Arc::clone(directory), now).await else { return };
+    let Some(new) = compute(Arc::clone(directory), now).await else { return };
     for moved in old.moved(&new, directory, now) {
         tracing::info!(
             recurring = moved.id,
@@ -110,7 +110,7 @@ pub(super) async fn tell(store: &Store, file: &Path, directory: &Arc<Directory>,
             next = %moved.next,
             zone = moved.zone,
             zoneinfo = new.zones,
-            "the clocks of a zone have changed: a recurring call is due at another time"
+            "time zone rules changed: a recurring call is due at another time"
         );
         let audit = Audit {
             at: now,
@@ -126,28 +126,28 @@ pub(super) async fn tell(store: &Store, file: &Path, directory: &Arc<Directory>,
             }),
         };
         if let Err(error) = store.audit(audit).await {
-            // The file stays as it is, so that the next start tells it.
-            tracing::error!(%error, "a recurring call that was moved is not told");
+            // The file is kept, so that the next start reports it.
+            tracing::error!(%error, "the event about a rescheduled recurring call cannot be written");
             return;
         }
     }
-    keep(&new, file);
+    write_logged(&new, file);
 }
 
-/// Remember for the next start what holds now.
-pub(super) async fn remember(file: PathBuf, directory: Arc<Directory>, now: Timestamp) {
-    if let Some(forecast) = reckoned(directory, now).await {
-        keep(&forecast, &file);
+/// Store the current forecast for the next start.
+pub(super) async fn store_current(file: PathBuf, directory: Arc<Directory>, now: Timestamp) {
+    if let Some(forecast) = compute(directory, now).await {
+        write_logged(&forecast, &file);
     }
 }
 
-/// Ten thousand recurring calls are some hundred milliseconds, which nobody shall wait for.
-async fn reckoned(directory: Arc<Directory>, now: Timestamp) -> Option<Forecast> {
+/// Ten thousand recurring calls take some hundred milliseconds, so this runs on a blocking thread.
+async fn compute(directory: Arc<Directory>, now: Timestamp) -> Option<Forecast> {
     tokio::task::spawn_blocking(move || Forecast::of(&directory, now)).await.ok()
 }
 
-fn keep(forecast: &Forecast, file: &Path) {
+fn write_logged(forecast: &Forecast, file: &Path) {
     if let Err(error) = forecast.write(file) {
-        tracing::warn!(%error, file = %file.display(), "when recurring calls are due is not remembered");
+        tracing::warn!(%error, file = %file.display(), "the forecast of recurring calls cannot be written");
     }
 }

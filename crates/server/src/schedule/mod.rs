@@ -1,4 +1,4 @@
-//! The scheduler's shell: asks the store and the exchange what the state machine wants to know, once each, one after the other.
+//! Driver of the scheduler for recurring calls: executes the outputs of the state machine against the store and the switch, one at a time.
 
 mod forecast;
 mod start;
@@ -21,106 +21,108 @@ use crate::journal::Pending;
 use crate::limits::OCCURRENCES_PER_SWEEP;
 use crate::switch_thread::SwitchHandle;
 
-pub use start::{Beginning, Identity, identity};
+pub use start::{Identity, InitialState, identity};
 
-/// How often the directory is compared with the one that the scheduler knows: a recurring call that was just made may be due at once.
-const BEAT: Duration = Duration::from_millis(100);
-/// How long the database is left alone that could not be read.
+/// Interval at which the directory is compared with the scheduler's: a recurring call that was just created may be due at once.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause after a failed database read.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How often it is written down when recurring calls are due, for a start with other time zone data.
-const FORECAST: Duration = Duration::from_secs(3600);
-/// The same where something may be due that was not.
-const FORECAST_CHANGED: Duration = Duration::from_secs(60);
+/// Interval at which the forecast is written, for a start with other time zone data.
+const FORECAST_INTERVAL: Duration = Duration::from_secs(3600);
+/// The same interval after a change of the directory.
+const FORECAST_INTERVAL_CHANGED: Duration = Duration::from_secs(60);
 
-/// What the scheduler works with.
+/// Resources of the scheduler.
 #[derive(Debug)]
 pub struct SchedulerContext {
-    /// Where occurrences are kept.
+    /// Database of occurrences.
     pub store: Store,
-    /// Where the directory is.
+    /// Directory of recurring calls.
     pub directory_service: DirectoryService,
-    /// The way to the exchange.
+    /// Handle of the switch thread.
     pub switch_handle: SwitchHandle,
     /// The clocks.
     pub clock: Clock,
-    /// The data folder.
+    /// The data directory.
     pub data: PathBuf,
 }
 
-/// Run the recurring calls until the task is aborted. That may be at any moment: what was begun is found in the store.
-pub async fn run(desk: SchedulerContext, config: Config, rng: Rng, beginning: Beginning) {
-    desk.switch_handle.until_listening(true).await;
+/// Run the recurring calls until the task is aborted, which may be at any moment: open occurrences are in the store.
+pub async fn run(context: SchedulerContext, config: Config, rng: Rng, initial: InitialState) {
+    context.switch_handle.until_listening(true).await;
     let mut scheduler = Scheduler::new(config, rng);
-    let mut known = desk.directory_service.directory();
-    let file = forecast::file(&desk.data);
-    forecast::tell(&desk.store, &file, &known, desk.clock.now().wall).await;
-    let (mut kept, mut changed) = (desk.clock.now().instant, false);
+    let mut directory = context.directory_service.directory();
+    let file = forecast::file(&context.data);
+    forecast::report_changes(&context.store, &file, &directory, context.clock.now().wall).await;
+    let (mut last_forecast, mut changed) = (context.clock.now().instant, false);
     let mut inputs: VecDeque<Input> = VecDeque::from([
-        Input::Begin { last: beginning.last, open: beginning.open },
-        Input::Directory(Box::new(Directory::clone(&known))),
+        Input::Begin { last: initial.last, open: initial.open },
+        Input::Directory(Box::new(Directory::clone(&directory))),
     ]);
     let mut out = Vec::new();
     loop {
         while let Some(input) = inputs.pop_front() {
-            scheduler.handle(desk.clock.now(), input, &mut out);
+            scheduler.handle(context.clock.now(), input, &mut out);
             for output in out.drain(..) {
-                inputs.push_back(desk.perform(output).await);
+                inputs.push_back(context.execute(output).await);
             }
         }
-        let now = desk.clock.now();
-        tokio::time::sleep(scheduler.deadline(now).since(now.instant).min(BEAT)).await;
-        let latest = desk.directory_service.directory();
-        if !Arc::ptr_eq(&latest, &known) {
+        let now = context.clock.now();
+        tokio::time::sleep(scheduler.deadline(now).since(now.instant).min(POLL_INTERVAL)).await;
+        let latest = context.directory_service.directory();
+        if !Arc::ptr_eq(&latest, &directory) {
             inputs.push_back(Input::Directory(Box::new(Directory::clone(&latest))));
-            known = latest;
+            directory = latest;
             changed = true;
         }
-        let rest = if changed { FORECAST_CHANGED } else { FORECAST };
-        if now.instant.since(kept) >= rest {
-            (kept, changed) = (now.instant, false);
-            tokio::spawn(forecast::remember(file.clone(), Arc::clone(&known), now.wall));
+        let interval = if changed { FORECAST_INTERVAL_CHANGED } else { FORECAST_INTERVAL };
+        if now.instant.since(last_forecast) >= interval {
+            (last_forecast, changed) = (now.instant, false);
+            tokio::spawn(forecast::store_current(file.clone(), Arc::clone(&directory), now.wall));
         }
         inputs.push_back(Input::Tick);
     }
 }
 
-/// The same, with the beginning that was read at the start of the process; without one after a panic of this task. Then it is read anew, and
-/// what was begun shortly before counts as unknown: the journal may not have told the database yet, and nobody is dialled twice.
+/// [`run`] with the initial state read at the start of the process, or without one after a panic of this task. Then it is read again, and calls
+/// that may just have been started count as unknown: the database may lack journal records, and no one is dialled twice.
 pub async fn run_from(
-    beginning: Option<Beginning>,
+    initial: Option<InitialState>,
     identity: Identity,
-    desk: SchedulerContext,
+    context: SchedulerContext,
     config: Config,
     rng: Rng,
 ) {
-    let beginning = match beginning {
-        Some(beginning) => beginning,
+    let initial = match initial {
+        Some(initial) => initial,
         None => {
             let identity = identity.of_another_boot();
             loop {
-                match Beginning::read(&desk.store, &Pending::default(), &identity).await {
-                    Ok(beginning) => break beginning,
-                    Err(error) => tracing::warn!(%error, "recurring calls wait for the database"),
+                match InitialState::read(&context.store, &Pending::default(), &identity).await {
+                    Ok(initial) => break initial,
+                    Err(error) => {
+                        tracing::warn!(%error, "recurring calls are paused: the database cannot be read");
+                    }
                 }
                 tokio::time::sleep(RETRY).await;
             }
         }
     };
-    run(desk, config, rng, beginning).await;
+    run(context, config, rng, initial).await;
 }
 
 impl SchedulerContext {
-    /// Do it, and tell the outcome.
-    async fn perform(&self, output: Output) -> Input {
+    /// Execute an output and return its result as input.
+    async fn execute(&self, output: Output) -> Input {
         match output {
             Output::Find(key, username) => {
-                let asked = self.switch_handle.ask(Command::Presence { usernames: vec![username] }).await;
-                let here = match asked {
+                let reply = self.switch_handle.ask(Command::Presence { usernames: vec![username] }).await;
+                let registered = match reply {
                     Some(Reply::Presence(found)) => found.first().is_some_and(|phone| phone.registered),
                     Some(_) | None => false,
                 };
-                Input::Found(key, here)
+                Input::Found(key, registered)
             }
             Output::Claim { row, since } => {
                 let done = self.store.claim(&row, since, event(&row)).await;
@@ -130,8 +132,8 @@ impl SchedulerContext {
                 let done = self.store.change_occurrence(&row, event(&row)).await;
                 Input::Written(row.key(), outcome(&row, done))
             }
-            Output::Dial(key, wish) => {
-                let dialled = match self.switch_handle.ask(Command::Originate(wish)).await {
+            Output::Dial(key, originate) => {
+                let dialled = match self.switch_handle.ask(Command::Originate(originate)).await {
                     Some(Reply::Call(_)) => Dialled::Placed,
                     Some(Reply::Refused(cause)) => Dialled::Refused(cause),
                     Some(_) | None => Dialled::Silent,
@@ -142,7 +144,7 @@ impl SchedulerContext {
                 let found = match self.switch_handle.ask(Command::Show { call: call.clone() }).await {
                     Some(Reply::Call(record)) => Some(record),
                     Some(_) | None => self.store.call(&call).await.unwrap_or_else(|error| {
-                        tracing::warn!(%error, "the outcome of a recurring call cannot be read yet");
+                        tracing::warn!(%error, "the result of a recurring call cannot be read; it will be retried");
                         None
                     }),
                 };
@@ -152,7 +154,7 @@ impl SchedulerContext {
                 let now = self.clock.now().wall;
                 let rows = self.store.forsaken_occurrences(now, OCCURRENCES_PER_SWEEP).await;
                 Input::Forsaken(rows.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "occurrences that nobody holds cannot be read");
+                    tracing::warn!(%error, "abandoned occurrences cannot be read");
                     Vec::new()
                 }))
             }
@@ -169,20 +171,20 @@ fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> WriteResult {
                     due = %row.due,
                     state = row.state.as_str(),
                     attempts = row.attempts,
-                    "a recurring call"
+                    "recurring call finished"
                 );
             }
             WriteResult::Won
         }
         Ok(false) => WriteResult::Lost,
         Err(error) => {
-            tracing::warn!(%error, "an occurrence cannot be written; it is tried again");
+            tracing::warn!(%error, "an occurrence cannot be written; it will be retried");
             WriteResult::Failed
         }
     }
 }
 
-/// What is told of a row that has come to its end (S95).
+/// The event of an occurrence in a final state (S95).
 fn event(row: &Occurrence) -> Option<Audit> {
     let detail = json!({
         "due": row.due.to_string(),

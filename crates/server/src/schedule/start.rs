@@ -1,4 +1,4 @@
-//! What an earlier life of this node has left: read at the start, while the journal still tells what it did.
+//! The occurrences that the previous run of this node left open: read at start, while the journal still knows what it did.
 
 use anyhow::{Context, Result};
 use base::Timestamp;
@@ -9,7 +9,7 @@ use switch::schedule::CallStarted;
 use crate::data::{self, DataDir};
 use crate::journal::Pending;
 
-/// Which node this is, which start of the machine, and which start of the process.
+/// Identity of this process: node, boot of the machine, and epoch of the process.
 #[derive(Clone, Debug)]
 pub struct Identity {
     node: String,
@@ -17,9 +17,9 @@ pub struct Identity {
     epoch: u32,
 }
 
-/// Who we are on this data directory.
+/// The identity of this process on a data directory.
 pub fn identity(data: &DataDir, epoch: u32) -> Result<Identity> {
-    // Without one, no earlier life is ever of the same boot: then nothing is dialled that may have been.
+    // Without a boot id, no previous run counts as of the same boot: occurrences that may have been dialled are not dialled again.
     let boot = match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(text) => text.trim().to_owned(),
         Err(_) => base::Rng::from_seed(data::seed()?).base36(12),
@@ -28,12 +28,12 @@ pub fn identity(data: &DataDir, epoch: u32) -> Result<Identity> {
 }
 
 impl Identity {
-    /// `node:boot:start`, as it stands in the rows that we hold.
+    /// `node:boot:epoch`, the owner in the rows that this process holds.
     pub fn owner(&self) -> String {
         format!("{}:{}:{}", self.node, self.boot, self.epoch)
     }
 
-    /// The same node, without trusting that the journal lacks nothing.
+    /// The same node with another boot: the journal is not trusted to be complete.
     pub(super) fn of_another_boot(self) -> Identity {
         Identity { boot: String::new(), ..self }
     }
@@ -42,42 +42,42 @@ impl Identity {
         format!("{}:", self.node)
     }
 
-    /// Whether the machine has not been started anew since `owner` wrote: then the journal lacks nothing.
+    /// Whether `owner` wrote during this boot of the machine: then the journal is complete.
     fn same_boot(&self, owner: &str) -> bool {
         owner.split(':').nth(1) == Some(&self.boot)
     }
 }
 
-/// What the scheduler is told first.
+/// The initial state of the scheduler.
 #[derive(Debug, Default)]
-pub struct Beginning {
-    /// The last instant of each recurring call that has a row.
+pub struct InitialState {
+    /// The latest occurrence of each recurring call that has one.
     pub last: Vec<(RecurringCallId, Timestamp)>,
-    /// Rows that an earlier life of this node held.
+    /// Open occurrences of previous runs of this node, and whether their call was started.
     pub open: Vec<(Occurrence, CallStarted)>,
 }
 
-impl Beginning {
-    /// Read it. `pending` is what the journal has and the database may not have yet.
-    pub async fn read(store: &Store, pending: &Pending, identity: &Identity) -> Result<Beginning> {
+impl InitialState {
+    /// Read it from the database. `pending` are the journal records that the database may not have yet.
+    pub async fn read(store: &Store, pending: &Pending, identity: &Identity) -> Result<InitialState> {
         let last = store.last_occurrences().await.context("the database cannot be read")?;
         let rows = store.open_occurrences_of(&identity.node_prefix()).await;
         let mut open = Vec::new();
         for row in rows.context("the database cannot be read")? {
             let known = match &row.call {
                 Some(call) => {
-                    pending.knows(call)
+                    pending.has_call(call)
                         || store.call(call).await.context("the database cannot be read")?.is_some()
                 }
                 None => false,
             };
-            let begun = match known {
+            let started = match known {
                 true => CallStarted::Yes,
                 false if identity.same_boot(&row.owner) => CallStarted::No,
                 false => CallStarted::Unknown,
             };
-            open.push((row, begun));
+            open.push((row, started));
         }
-        Ok(Beginning { last, open })
+        Ok(InitialState { last, open })
     }
 }

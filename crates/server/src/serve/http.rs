@@ -1,4 +1,4 @@
-//! The HTTP listeners, with the limits that keep a slow or greedy peer from others' way.
+//! The HTTP listeners, with connection limits and timeouts against slow or greedy clients.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,21 +21,21 @@ use tower::Service;
 
 use crate::holder::{self, Protocol};
 use crate::limits::{ConnLimits, HTTP_CONNECTIONS, HTTP_CONNECTIONS_PER_SOURCE, HTTP_HEAD};
-use crate::net::tcp::{Connections, Seat};
+use crate::net::tcp::{ConnPermit, Connections};
 use crate::supervisor::Supervisor;
 use crate::tr;
 
 type Make = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
 
-/// Listeners that serve.
+/// The running listeners.
 pub(super) struct Http {
-    /// Where they really are.
+    /// The bound addresses.
     pub(super) addresses: Vec<SocketAddr>,
-    serving: Vec<JoinHandle<()>>,
+    accepting: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
-/// Open all of them.
+/// Open all listeners.
 pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
@@ -59,36 +59,37 @@ impl Http {
         supervisor: &Supervisor,
     ) -> Http {
         let (stop, stopping) = watch::channel(false);
-        let mut http = Http { addresses: Vec::new(), serving: Vec::new(), stop };
+        let mut http = Http { addresses: Vec::new(), accepting: Vec::new(), stop };
         let limits = ConnLimits {
             per_source: HTTP_CONNECTIONS_PER_SOURCE,
             total: HTTP_CONNECTIONS,
             ..ConnLimits::default()
         };
-        let seats = Connections::new(0, limits);
+        let connections = Connections::new(0, limits);
         for listener in listeners {
             http.addresses.extend(listener.local_addr());
             let make = router.clone().into_make_service_with_connect_info::<SocketAddr>();
-            let (listener, seats, stopping) = (Arc::new(listener), Arc::clone(&seats), stopping.clone());
+            let (listener, connections, stopping) =
+                (Arc::new(listener), Arc::clone(&connections), stopping.clone());
             let proxies = proxies.to_vec();
             let begin = move || {
-                let (listener, seats) = (Arc::clone(&listener), Arc::clone(&seats));
-                serve(listener, make.clone(), seats, proxies.clone(), stopping.clone())
+                let (listener, connections) = (Arc::clone(&listener), Arc::clone(&connections));
+                serve(listener, make.clone(), connections, proxies.clone(), stopping.clone())
             };
-            http.serving.push(supervisor.task(&Handle::current(), "http-accept", begin));
+            http.accepting.push(supervisor.task(&Handle::current(), "http-accept", begin));
         }
         http
     }
 
-    /// Answer what was asked, then close.
+    /// Finish requests in progress, then close.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
         let ended = async {
-            for serving in self.serving {
-                serving.await.ok();
+            for accepting in self.accepting {
+                accepting.await.ok();
             }
         };
-        // Connections that only wait for a next request are not worth waiting for.
+        // Idle keep-alive connections are not waited for.
         tokio::time::timeout(Duration::from_secs(2), ended).await.ok();
     }
 }
@@ -96,44 +97,44 @@ impl Http {
 async fn serve(
     listener: Arc<TcpListener>,
     make: Make,
-    seats: Arc<Connections>,
+    connections: Arc<Connections>,
     proxies: Vec<IpNet>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut connections: JoinSet<()> = JoinSet::new();
+    let mut tasks: JoinSet<()> = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
+            Some(_) = tasks.join_next() => continue,
             _ = stopping.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors: others must close first.
-                tracing::warn!(%error, "a connection to the API was not accepted");
+                // Out of file descriptors: other connections must close first.
+                tracing::warn!(%error, "accepting an API connection failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
-        // Who comes when the house is full, or has his share of it, is sent away at once. A proxy has many clients, and their share is its business.
+        // Over the global or per-source connection limit: close immediately. A trusted proxy is not limited per source: it limits its own clients.
         let ip = peer.ip().to_canonical();
-        let seat = match proxies.iter().any(|network| network.contains(&ip)) {
-            true => seats.seat_within(ip, HTTP_CONNECTIONS),
-            false => seats.seat(ip),
+        let permit = match proxies.iter().any(|network| network.contains(&ip)) {
+            true => connections.acquire_within(ip, HTTP_CONNECTIONS),
+            false => connections.acquire(ip),
         };
-        let Some(seat) = seat else { continue };
-        connections.spawn(converse(stream, peer, make.clone(), seat, stopping.clone()));
+        let Some(permit) = permit else { continue };
+        tasks.spawn(serve_connection(stream, peer, make.clone(), permit, stopping.clone()));
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
 }
 
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     mut make: Make,
-    seat: Seat,
+    permit: ConnPermit,
     mut stopping: watch::Receiver<bool>,
 ) {
     stream.set_nodelay(true).ok();
@@ -156,9 +157,9 @@ async fn converse(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the API ended");
+        tracing::debug!(%error, "an API connection ended with an error");
     }
-    drop(seat);
+    drop(permit);
 }
 
 fn unreachable(never: Infallible) -> ! {

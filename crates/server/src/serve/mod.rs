@@ -1,4 +1,4 @@
-//! `centralita serve`: raises everything in order, waits to be told to stop, and takes it down in the opposite order.
+//! `centralita serve`: starts all parts in order, waits for a signal, and stops them in reverse order.
 
 mod first;
 mod http;
@@ -40,19 +40,19 @@ use crate::switch_thread::{Setup, SwitchHandle, SwitchMsg, SwitchThread, channel
 use crate::trunk_leader;
 use crate::zoneinfo;
 use opened::Opened;
-use parts::{control_facts, settings, stream_limits, switch_config, warehouse, workers};
+use parts::{audio_store, control_facts, settings, sip_conn_limits, switch_config, workers};
 use report::Report;
-use tasks::{FromExchange, TaskSetup, Tasks};
+use tasks::{SwitchOutputs, TaskSetup, Tasks};
 
 pub use public::{guess_address, public_host, public_ip};
 
-/// No day is longer, however the clocks change.
+/// The longest day, with any change of clocks, µs.
 const LONGEST_DAY_MICROS: i64 = 26 * 3_600_000_000;
 
-/// What `serve` was told.
+/// Options of `serve`.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// The configuration file; the default one where `None`.
+    /// The configuration file; `None` for the default one.
     pub file: Option<PathBuf>,
     /// The data directory.
     pub data: PathBuf,
@@ -60,7 +60,7 @@ pub struct ServeOptions {
     pub lan: bool,
 }
 
-/// Run a server until it is told to stop.
+/// Run a server until it receives a signal to stop.
 pub fn serve(options: &ServeOptions) -> Result<()> {
     let clock = Clock::start();
     let loaded = read(options)?;
@@ -69,10 +69,10 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let log = Log::begin(&loaded.config.log_level, &data.log())?;
     masked::configure(loaded.config.log_numbers);
     install_panic_hook();
-    let ending = log.clone();
-    let supervisor = Supervisor::new(move || ending.finish());
+    let log_at_exit = log.clone();
+    let supervisor = Supervisor::new(move || log_at_exit.finish());
     raise_file_limit();
-    process::leave_no_core();
+    process::disable_core_dumps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("shell")
@@ -82,9 +82,9 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let low_priority = low_priority::runtime("ledger").context("threads cannot be started")?;
     let process = Process { clock, log, supervisor, low_priority: low_priority.handle().clone() };
     let serving = async {
-        let house = Box::pin(Runtime::start(options, loaded.config, data, lock, &process)).await?;
-        house.wait(options, &process.log).await?;
-        house.close().await
+        let server = Box::pin(Runtime::start(options, loaded.config, data, lock, &process)).await?;
+        server.wait(options, &process.log).await?;
+        server.close().await
     };
     let served = match catch(|| runtime.block_on(serving)) {
         Ok(served) => served,
@@ -94,7 +94,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     served
 }
 
-/// The configuration that `serve` runs under.
+/// Read the configuration for `serve`, with `--lan` applied.
 pub fn read(options: &ServeOptions) -> Result<Loaded> {
     let mut loaded = Loaded::read(options.file.as_deref(), std::env::vars_os())?;
     if options.lan {
@@ -103,36 +103,36 @@ pub fn read(options: &ServeOptions) -> Result<Loaded> {
     Ok(loaded)
 }
 
-/// As many files as the system allows: every connection and every RTP port is one.
+/// Raise the limit of open files to the maximum: every connection and RTP port is one.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays as it is");
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
 }
 
-/// Everything that runs.
+/// The running server.
 struct Runtime {
     config: Config,
     lock: Lock,
     store: Store,
     app: App,
     switch_handle: SwitchHandle,
-    exchange: SwitchThread,
+    switch_thread: SwitchThread,
     workers: Arc<MediaWorkers>,
     feeder: tokio::task::JoinHandle<FeedResult>,
     http: http::Http,
     tasks: Tasks,
 }
 
-/// What the process runs under.
+/// Resources of the process that outlive its parts.
 struct Process {
     clock: Clock,
     log: Log,
     supervisor: Supervisor,
-    /// Runs what gives way to calls.
+    /// Runtime of low-priority tasks.
     low_priority: tokio::runtime::Handle,
 }
 
@@ -146,24 +146,25 @@ impl Runtime {
     ) -> Result<Runtime> {
         let zones = zoneinfo::install(&config.zoneinfo)?;
         let public = public_ip(&config)?;
-        let (mut opened, past) = Opened::open(&config, &data, process.clock, &process.low_priority).await?;
+        let (mut opened, journal_state) =
+            Opened::open(&config, &data, process.clock, &process.low_priority).await?;
         let (clock, supervisor) = (process.clock, &process.supervisor);
         let keys = (opened.seal.derived("webhooks"), opened.seal.derived("pins"));
-        let lag = past.feeder.lag();
-        let feeder = past.feeder.telling(DayLog::new(clock.now().wall));
+        let lag = journal_state.feeder.lag();
+        let feeder = journal_state.feeder.with_day_log(DayLog::new(clock.now().wall));
         let feeding = feeder.run(Arc::new(opened.store.clone()), FeedIntervals::default());
-        let facts = (past.facts, past.done);
-        let past = (past.journal, past.restore);
-        let started = start_exchange(&config, &data, process, &mut opened, past, public)?;
-        let (switch_handle, exchange, workers, told) = started;
-        // What it has not fed yet is known to nobody else but the journal.
+        let voicemail_facts = (journal_state.facts, journal_state.done);
+        let journal_state = (journal_state.journal, journal_state.restore);
+        let started = start_switch(&config, &data, process, &mut opened, journal_state, public)?;
+        let (switch_handle, switch_thread, workers, outputs) = started;
+        // Records that it has not fed yet are only in the journal.
         let feeder = supervisor.essential(&process.low_priority, "feeder", feeding);
 
         let settings = api::Settings {
             seal: opened.seal,
             webhook_key: keys.0.clone(),
             pin_key: keys.1.clone(),
-            ..settings(&config, &exchange.addresses)
+            ..settings(&config, &switch_thread.addresses)
         };
         let now: api::Clock = Arc::new(move || -> Now { clock.now() });
         let (port, rng) = (Arc::new(switch_handle.clone()), &mut opened.rng);
@@ -171,14 +172,14 @@ impl Runtime {
         app.directory_service().loaded_at(opened.seen).await;
         app.show_process(Arc::new(Report {
             supervisor: supervisor.clone(),
-            exchange: switch_handle.published(),
+            switch: switch_handle.published(),
             workers: Arc::clone(&workers),
             lag,
             log: process.log.clone(),
         }));
-        let files = warehouse(&config, data.path())?;
+        let files = audio_store(&config, data.path())?;
         app.set_audio_store(Arc::new(files.clone()));
-        let fresh = first_key::ensure(app.directory_service(), &data).await? == FirstKey::Made;
+        let key_created = first_key::ensure(app.directory_service(), &data).await? == FirstKey::Created;
         let socket = control::open(data.path());
         let http = http::Http::start(
             opened.listeners,
@@ -186,9 +187,9 @@ impl Runtime {
             &config.http.trusted_proxies,
             supervisor,
         );
-        lock.tell(http.addresses.first().copied())?;
+        lock.publish(http.addresses.first().copied())?;
         let (config, store) = (config, opened.store);
-        let reported = control_facts(options, &config, &exchange.addresses, &http.addresses, &zones);
+        let reported = control_facts(options, &config, &switch_thread.addresses, &http.addresses, &zones);
         let setup = TaskSetup {
             config: &config,
             data: data.path(),
@@ -200,51 +201,55 @@ impl Runtime {
             clock,
             low_priority: &process.low_priority,
         };
-        let tasks =
-            setup.start(rng, keys, (told, facts), (opened.beginning, opened.identity), (socket, reported))?;
-        let house =
-            Runtime { config, lock, store, app, switch_handle, exchange, workers, feeder, http, tasks };
-        house.switch_handle.until_listening(true).await;
-        house.greet(options, &data, fresh, clock);
-        Ok(house)
+        let tasks = setup.start(
+            rng,
+            keys,
+            (outputs, voicemail_facts),
+            (opened.initial_state, opened.identity),
+            (socket, reported),
+        )?;
+        let server =
+            Runtime { config, lock, store, app, switch_handle, switch_thread, workers, feeder, http, tasks };
+        server.switch_handle.until_listening(true).await;
+        server.announce(options, &data, key_created, clock);
+        Ok(server)
     }
 
-    /// Say that we are there: to the person in front of the terminal, and to the log.
-    fn greet(&self, options: &ServeOptions, data: &DataDir, fresh: bool, clock: Clock) {
-        let begin = first::Beginning {
+    /// Announce that the server is ready, on the terminal and in the log.
+    fn announce(&self, options: &ServeOptions, data: &DataDir, key_created: bool, clock: Clock) {
+        let begin = first::StartupMessage {
             lan: options.lan,
-            fresh,
+            key_created,
             http: self.http.addresses.first().copied(),
             config: &self.config,
-            listening: &self.exchange.addresses,
+            listening: &self.switch_thread.addresses,
             data,
         };
         begin.print();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            sip = %first::joined(&self.exchange.addresses),
+            sip = %first::joined(&self.switch_thread.addresses),
             http = %first::joined(&self.http.addresses),
             started_in_ms = clock.now().instant.as_micros() / 1000,
             "ready"
         );
     }
 
-    /// Until somebody wants us to stop.
+    /// Reload on SIGHUP; on SIGTERM or SIGINT drain calls and return.
     async fn wait(&self, options: &ServeOptions, log: &Log) -> Result<()> {
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut sighup = signal(SignalKind::hangup())?;
+        let (mut sigterm, mut sigint) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         loop {
             tokio::select! {
-                _ = hang_up.recv() => reload(options, &self.config, log),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = sighup.recv() => reload(options, &self.config, log),
+                _ = sigterm.recv() => break,
+                _ = sigint.recv() => break,
             }
         }
         self.drain(async {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = sigterm.recv() => {}
+                _ = sigint.recv() => {}
                 () = tokio::time::sleep(DRAIN) => {}
             }
         })
@@ -252,46 +257,48 @@ impl Runtime {
         Ok(())
     }
 
-    /// Let calls end, until `impatience`.
-    async fn drain(&self, impatience: impl Future<Output = ()>) {
+    /// Wait for calls to end, until `impatience` resolves; then end them.
+    async fn drain(&self, deadline: impl Future<Output = ()>) {
         let calls = match self.switch_handle.ask(Command::Stop { force: false }).await {
             Some(Reply::Status(status)) => status.active_calls,
             Some(_) | None => 0,
         };
-        tracing::info!(calls, "stopping: no new calls; calls in progress may end");
+        tracing::info!(calls, "stopping: no new calls are accepted; waiting for calls in progress to end");
         tokio::select! {
             () = self.switch_handle.until_listening(false) => return,
-            () = impatience => {}
+            () = deadline => {}
         }
-        tracing::warn!("calls in progress are ended");
+        tracing::warn!("ending the calls that are still in progress");
         self.switch_handle.ask(Command::Stop { force: true }).await;
         let closed = tokio::time::timeout(Duration::from_secs(5), self.switch_handle.until_listening(false));
         if closed.await.is_err() {
-            tracing::error!("the exchange does not stop");
+            tracing::error!("the switch does not stop");
         }
     }
 
-    /// Take everything down; what is known is written before the end.
+    /// Stop all parts; pending records are written first.
     async fn close(self) -> Result<()> {
         self.tasks.abort();
         self.app.hang_up();
         self.http.stop().await;
-        self.switch_handle.put(SwitchMsg::Quit);
-        let (exchange, workers) = (self.exchange, self.workers);
+        self.switch_handle.send(SwitchMsg::Quit);
+        let (switch_thread, workers) = (self.switch_thread, self.workers);
         let ended = tokio::task::spawn_blocking(move || {
-            exchange.join();
-            // The exchange held the other half: this ends the threads.
+            switch_thread.join();
+            // The switch thread held the other reference: this ends the worker threads.
             drop(workers);
         });
         ended.await.ok();
-        // The exchange is gone: the clerk writes what it told last, and ends.
-        if tokio::time::timeout(Duration::from_secs(5), self.tasks.last()).await.is_err() {
-            tracing::warn!("what was told of voicemail last is not written; it is found at the next start");
+        // The switch thread has ended: the voicemail worker finishes its last effects and ends.
+        if tokio::time::timeout(Duration::from_secs(5), self.tasks.finish()).await.is_err() {
+            tracing::warn!(
+                "the last voicemail changes are not written; they are recovered at the next start"
+            );
         }
         match tokio::time::timeout(Duration::from_secs(10), self.feeder).await {
             Ok(Ok(FeedResult::All)) => {}
             Ok(Ok(FeedResult::Part) | Err(_)) | Err(_) => {
-                tracing::warn!("the database has not taken everything; the rest stays in the journal");
+                tracing::warn!("not all records were written to the database; the rest stays in the journal");
             }
         }
         self.app.flush().await;
@@ -303,10 +310,10 @@ impl Runtime {
     }
 }
 
-/// The exchange and its media workers, and what the exchange tells others to do.
-type Started = (SwitchHandle, SwitchThread, Arc<MediaWorkers>, FromExchange);
+/// The switch thread, its media workers, and the receivers of its outputs.
+type Started = (SwitchHandle, SwitchThread, Arc<MediaWorkers>, SwitchOutputs);
 
-fn start_exchange(
+fn start_switch(
     config: &Config,
     data: &DataDir,
     process: &Process,
@@ -315,16 +322,17 @@ fn start_exchange(
     public: Option<IpAddr>,
 ) -> Result<Started> {
     let (clock, supervisor) = (process.clock, &process.supervisor);
-    let (switch_handle, desk) = channel().context("the exchange cannot be made")?;
+    let (switch_handle, channels) =
+        channel().context("the channels of the switch thread cannot be created")?;
     let workers = workers(config, data.path(), &mut opened.rng, clock, switch_handle.clone(), supervisor)?;
     let workers = Arc::new(workers);
-    let (notes, voicemail) = tokio::sync::mpsc::unbounded_channel();
+    let (effects, voicemail) = tokio::sync::mpsc::unbounded_channel();
     let (changes, settings) = tokio::sync::mpsc::unbounded_channel();
     let setup = Setup {
         switch: switch::Config {
             seal: opened.seal.clone(),
             pin_key: opened.seal.derived("pins"),
-            // Where others may have it, it is asked for first.
+            // In a cluster a node registers the trunks only after it has acquired the lease.
             register_trunks: !opened.store.is_shared(),
             ..switch_config(config, opened.epoch)
         },
@@ -333,31 +341,31 @@ fn start_exchange(
         clock,
         rng: opened.rng.fork(),
         journal,
-        connections: Connections::new(opened.epoch, stream_limits(config)),
+        connections: Connections::new(opened.epoch, sip_conn_limits(config)),
         runtime: tokio::runtime::Handle::current(),
-        voice: Box::new(Arc::clone(&workers)),
+        media: Box::new(Arc::clone(&workers)),
         dns: Dns::new(&config.dns.servers, switch_handle.clone()),
-        notes,
+        voicemail: effects,
         settings: changes,
         directory: opened.directory.clone(),
         restore,
         supervisor: supervisor.clone(),
         crashes: data.path().join("crash"),
     };
-    Ok((switch_handle, SwitchThread::start(desk, setup)?, workers, FromExchange { voicemail, settings }))
+    Ok((switch_handle, SwitchThread::start(channels, setup)?, workers, SwitchOutputs { voicemail, settings }))
 }
 
-/// Read the configuration anew: the log's level changes at once, and the operator is told what needs a restart.
+/// Reload the configuration: the log settings change at once, and the log names the keys that need a restart.
 fn reload(options: &ServeOptions, running: &Config, log: &Log) {
     let loaded = match read(options) {
         Ok(loaded) => loaded,
         Err(error) => {
-            tracing::error!(%error, "the configuration is not reloaded");
+            tracing::error!(%error, "the configuration was not reloaded");
             return;
         }
     };
     if let Err(error) = log.reload(&loaded.config.log_level) {
-        tracing::error!(%error, "the log is not reloaded");
+        tracing::error!(%error, "the log settings were not reloaded");
         return;
     }
     let restart: Vec<&str> = crate::config::KEYS
@@ -368,6 +376,6 @@ fn reload(options: &ServeOptions, running: &Config, log: &Log) {
     tracing::info!(
         log_level = loaded.config.log_level,
         after_restart = restart.join(", "),
-        "reloaded: the log's level and file; the keys named need a restart"
+        "reloaded the log level and file; the keys in after_restart need a restart"
     );
 }

@@ -1,4 +1,4 @@
-//! What must be there before anything runs: sockets of the API, database, journal, and what an earlier life has left in them.
+//! Opens what must exist before anything runs: the API's sockets, the database, the journal, and the state that the previous run left in them.
 
 use anyhow::{Context, Result};
 use base::{Rng, Timestamp};
@@ -15,37 +15,37 @@ use crate::data::{self, DataDir};
 use crate::installation;
 use crate::journal::{self, Feeder, Journal, VoicemailDone};
 use crate::limits::SEGMENT_BYTES;
-use crate::schedule::{self, Beginning, Identity};
+use crate::schedule::{self, Identity, InitialState};
 
-/// See the module.
+/// The opened resources.
 pub(super) struct Opened {
     pub(super) rng: Rng,
     pub(super) epoch: u32,
     pub(super) seal: SealKey,
     pub(super) listeners: Vec<TcpListener>,
     pub(super) store: Store,
-    /// The last event of the outbox that `directory` has seen.
+    /// Sequence number of the last outbox event that `directory` includes.
     pub(super) seen: i64,
     pub(super) directory: Directory,
     pub(super) identity: Identity,
-    pub(super) beginning: Beginning,
+    pub(super) initial_state: InitialState,
 }
 
-/// The journal, and what the exchange is to restore from it.
-pub(super) struct Past {
+/// The journal, and the state to restore from it.
+pub(super) struct JournalState {
     pub(super) journal: Journal,
     pub(super) feeder: Feeder,
     pub(super) restore: Input,
-    /// What it says of voicemail and may not be done yet.
+    /// Voicemail facts in the journal that may not be executed yet.
     pub(super) facts: Vec<Fact>,
     pub(super) done: VoicemailDone,
 }
 
-/// What the database says.
+/// State read from the database.
 struct Read {
     seen: i64,
     directory: Directory,
-    remembered: RuntimeState,
+    runtime_state: RuntimeState,
 }
 
 impl Opened {
@@ -54,18 +54,18 @@ impl Opened {
         data: &DataDir,
         clock: Clock,
         low_priority: &tokio::runtime::Handle,
-    ) -> Result<(Opened, Past)> {
+    ) -> Result<(Opened, JournalState)> {
         let mut rng = Rng::from_seed(data::seed()?);
-        // The API's sockets are opened first: who finds them taken must not have touched the database.
+        // The API's sockets are opened first: a start that finds them in use must not touch the database.
         let listeners = http::bind(&config.http.listen).await?;
         let epoch = data.begin_epoch()?;
         let seal = data.seal_key(&mut rng)?;
-        let (store, Read { seen, directory, remembered }) =
+        let (store, Read { seen, directory, runtime_state }) =
             open_store(config, data, clock, low_priority, &mut rng).await?;
         for trunk in first::unreadable_trunks(&directory, &seal) {
             tracing::error!(
                 trunk,
-                "seal.key is not the one with which this trunk's password was sealed: put the one of your backup there, or set the password anew"
+                "seal.key is not the one that encrypted this trunk's password: restore seal.key from your backup, or set the password again"
             );
         }
         let opened =
@@ -74,16 +74,19 @@ impl Opened {
             tracing::error!(fault, "the journal is damaged");
         }
         let identity = schedule::identity(data, epoch)?;
-        let beginning = Beginning::read(&store, &opened.pending, &identity).await?;
-        let restore = journal::restore(remembered, &opened.pending);
+        let initial_state = InitialState::read(&store, &opened.pending, &identity).await?;
+        let restore = journal::restore(runtime_state, &opened.pending);
         let facts = opened.pending.facts();
         let (journal, feeder, done) = (opened.journal, opened.feeder, opened.done);
-        let past = Past { journal, feeder, restore, facts, done };
-        Ok((Opened { rng, epoch, seal, listeners, store, seen, directory, identity, beginning }, past))
+        let journal_state = JournalState { journal, feeder, restore, facts, done };
+        Ok((
+            Opened { rng, epoch, seal, listeners, store, seen, directory, identity, initial_state },
+            journal_state,
+        ))
     }
 }
 
-/// Read in a hurry, written at leisure: the thread of the writer that stays gives way too.
+/// The database is read with normal priority, then reopened: the writer thread of the connection that stays has low priority.
 async fn open_store(
     config: &Config,
     data: &DataDir,
@@ -92,20 +95,20 @@ async fn open_store(
     rng: &mut Rng,
 ) -> Result<(Store, Read)> {
     let (url, path) = (config.store.url.clone(), data.path().to_owned());
-    let store = Store::open(url.expose(), &path).await.context("the database does not open")?;
+    let store = Store::open(url.expose(), &path).await.context("the database cannot be opened")?;
     installation::check(&store, data, rng).await?;
     let read = read(&store, config, clock).await.context("the database cannot be read")?;
     store.close().await;
     let store = low_priority.spawn(async move { Store::open(url.expose(), &path).await });
-    Ok((store.await?.context("the database does not open")?, read))
+    Ok((store.await?.context("the database cannot be opened")?, read))
 }
 
 async fn read(store: &Store, config: &Config, clock: Clock) -> Result<Read> {
     let seen = store.outbox_seq().await?;
     let mut directory = store.load_directory().await?;
     directory.set_rules(config.dial_rules());
-    let mut remembered = store.load_runtime_state().await?;
-    let yesterday = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
-    remembered.outside = store.outside_since(yesterday).await?;
-    Ok(Read { seen, directory, remembered })
+    let mut runtime_state = store.load_runtime_state().await?;
+    let since = Timestamp::from_micros(clock.now().wall.as_micros() - LONGEST_DAY_MICROS);
+    runtime_state.outside = store.outside_since(since).await?;
+    Ok(Read { seen, directory, runtime_state })
 }

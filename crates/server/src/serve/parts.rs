@@ -1,4 +1,4 @@
-//! What the configuration says to each part of the house.
+//! Translates the configuration into the settings of each part.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -32,34 +32,34 @@ pub(super) fn workers(
 ) -> Result<MediaWorkers> {
     let listeners: Vec<(u16, IpAddr)> =
         (0..).zip(&config.sip.listen).map(|(index, listen)| (index, listen.address.ip())).collect();
-    let events = Arc::new(move |event| switch_handle.put(SwitchMsg::Media(event)));
+    let events = Arc::new(move |event| switch_handle.send(SwitchMsg::Media(event)));
     let media = MediaConfig {
         listeners,
         ports: config.media.ports.clone(),
         workers: media_workers(config),
-        ring: true,
+        io_uring: true,
         recordings: Some(WriterConfig {
             data: data.to_owned(),
             reserve: u64::from(config.recording.reserve_mb) * 1_000_000,
         }),
     };
     MediaWorkers::spawn(&media, rng.fork(), Arc::new(move || clock.now()), events, supervisor)
-        .context("the media workers do not start")
+        .context("the media workers cannot be started")
 }
 
-/// What connections over SIP may do.
-pub(super) fn stream_limits(config: &Config) -> ConnLimits {
+/// Limits of SIP connections.
+pub(super) fn sip_conn_limits(config: &Config) -> ConnLimits {
     ConnLimits { per_source: config.limits.connections_per_source, ..ConnLimits::default() }
 }
 
-/// One fewer than there are cores: the exchange has one to itself.
+/// One fewer than the CPU cores: the switch thread has one to itself.
 fn media_workers(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if config.media.workers == 0 { (cores - 1).max(1) } else { config.media.workers }
 }
 
-/// How mails about voicemail leave.
-pub(super) fn post(config: &Config) -> Result<mail::MailConfig> {
+/// Settings of outgoing e-mail.
+pub(super) fn mail_config(config: &Config) -> Result<mail::MailConfig> {
     let mailer = match &config.mail.smtp {
         Some(url) => {
             let relay = mail::SmtpRelay::parse(url.expose()).map_err(anyhow::Error::msg)?;
@@ -87,7 +87,7 @@ pub(super) fn switch_config(config: &Config, epoch: u32) -> switch::Config {
         features: config.features.clone(),
         min_expires: Duration::from_secs(u64::from(config.sip.min_expires_seconds)),
         ladders_per_second: config.limits.ladders_per_second,
-        // Node 0, shard 0, and this start: a dialog of an earlier life is never taken for one of ours.
+        // Node 0, shard 0, and the epoch: a dialog of an earlier run is never mistaken for a current one.
         mark: format!("0{epoch:x}"),
         recording: switch::RecordingConfig {
             calls: config.recording.calls,
@@ -117,7 +117,7 @@ pub(super) fn settings(config: &Config, listening: &[SocketAddr]) -> api::Settin
     }
 }
 
-/// What the control socket tells of this start.
+/// The fixed part of the control socket's report.
 pub(super) fn control_facts(
     options: &ServeOptions,
     config: &Config,
@@ -140,17 +140,17 @@ pub(super) fn control_facts(
     }
 }
 
-pub(super) fn reach(config: &Config) -> AddressPolicy {
+pub(super) fn webhook_addresses(config: &Config) -> AddressPolicy {
     if config.webhooks.allow_insecure_loopback { AddressPolicy::LoopbackToo } else { AddressPolicy::Public }
 }
 
-pub(super) fn retention(config: &Config) -> Retention {
+pub(super) fn database_retention(config: &Config) -> Retention {
     let kept = Some(Duration::from_secs(u64::from(config.store.keep_calls_days) * 86_400));
     Retention { calls: kept, ladders: kept, events: kept }
 }
 
-/// Where recordings are kept.
-pub(super) fn warehouse(config: &Config, data: &Path) -> Result<AudioFileStore> {
+/// The store of recordings.
+pub(super) fn audio_store(config: &Config, data: &Path) -> Result<AudioFileStore> {
     let recording = &config.recording;
     let (Some(bucket), Some(access), Some(secret)) =
         (&recording.s3_bucket, &recording.s3_access_key, &recording.s3_secret_key)
@@ -169,15 +169,15 @@ pub(super) fn warehouse(config: &Config, data: &Path) -> Result<AudioFileStore> 
     Ok(AudioFileStore::new(data, Some(objects)))
 }
 
-pub(super) fn keeping(config: &Config) -> RetentionPolicy {
+pub(super) fn recording_retention(config: &Config) -> RetentionPolicy {
     let (days, megabytes) = (config.recording.keep_days, config.recording.quota_mb);
     RetentionPolicy {
-        longest: (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400)),
+        max_age: (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400)),
         quota: (megabytes > 0).then(|| u64::from(megabytes) * 1_000_000),
     }
 }
 
-/// How long audio that the database does not know is kept aside.
+/// How long audio files without a database row are kept.
 pub(super) fn keep_unclaimed(config: &Config) -> Option<Duration> {
     let days = config.recording.keep_unclaimed_days;
     (days > 0).then(|| Duration::from_secs(u64::from(days) * 86_400))

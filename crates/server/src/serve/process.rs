@@ -1,9 +1,9 @@
-//! What the process asks of the system for safety's sake.
+//! Process settings for security.
 
-/// A core dump would hold every password that is in memory (security.md row 20).
-pub(super) fn leave_no_core() {
+/// Disable core dumps: one would contain every password in memory.
+pub(super) fn disable_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
-        tracing::warn!(%error, "core dumps stay allowed");
+        tracing::warn!(%error, "core dumps cannot be disabled");
     }
 }

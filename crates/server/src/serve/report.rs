@@ -1,4 +1,4 @@
-//! What the process tells of itself: its tasks, and what is counted outside the API.
+//! Reports the supervised tasks and the metrics that are counted outside the API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::metrics::FeederLag;
 use crate::supervisor::Supervisor;
 use crate::switch_thread::Published;
 
-/// See the module.
+/// Source of the process's metrics.
 pub(super) struct Report {
     pub(super) supervisor: Supervisor,
-    pub(super) exchange: Arc<Published>,
+    pub(super) switch: Arc<Published>,
     pub(super) workers: Arc<MediaWorkers>,
     pub(super) lag: Arc<FeederLag>,
     pub(super) log: Log,
@@ -27,18 +27,28 @@ impl api::Process for Report {
     }
 
     fn metrics(&self, page: &mut MetricsPage<'_>) -> fmt::Result {
-        let exchange = &self.exchange;
-        exchange.iteration.write(
+        let switch = &self.switch;
+        switch.iteration.write(
             page,
             "loop_iteration_seconds",
-            "How long the iterations of the exchange's loop take",
+            "Duration of the iterations of the switch's event loop",
         )?;
-        exchange.journal.write(page, "journal_write_seconds", "How long writing to the journal takes")?;
+        switch.journal.write(page, "journal_write_seconds", "Duration of journal writes")?;
         let (waiting, age) = self.lag.get();
-        page.value(Gauge, "feeder_waiting_records", "Records that the database does not have yet", waiting)?;
-        page.value(Gauge, "feeder_lag_seconds", "How long the database has been behind", age.as_secs_f64())?;
+        page.value(
+            Gauge,
+            "feeder_waiting_records",
+            "Journal records not yet written to the database",
+            waiting,
+        )?;
+        page.value(
+            Gauge,
+            "feeder_lag_seconds",
+            "Time since the database last had all records",
+            age.as_secs_f64(),
+        )?;
         self.media(page)?;
-        let help = "Lines that a slow or full output did not take";
+        let help = "Log lines dropped because an output was slow or full";
         page.values(Counter, "log_lines_dropped", help, "output", self.log.dropped())
     }
 }
@@ -49,28 +59,28 @@ impl Report {
         let busy = stats.iter().map(|worker| (worker.worker.to_string(), worker.busy.as_secs_f64()));
         let help = "CPU time of a media worker: its rate is the worker's load";
         page.values(Counter, "media_worker_busy_seconds", help, "worker", busy)?;
-        let each = |read: fn(&WorkerStats) -> u64| {
+        let per_worker = |read: fn(&WorkerStats) -> u64| {
             stats.iter().map(move |worker| (worker.worker.to_string(), read(worker)))
         };
-        let received = each(|worker| worker.received);
-        page.values(Counter, "rtp_packets_received", "RTP and RTCP packets that came", "worker", received)?;
-        let sent = each(|worker| worker.forwarded + worker.generated);
-        page.values(Counter, "rtp_packets_sent", "RTP and RTCP packets that were sent", "worker", sent)?;
-        let dropped = |read: fn(&WorkerStats) -> u64| stats.iter().map(read).sum::<u64>();
+        let received = per_worker(|worker| worker.received);
+        page.values(Counter, "rtp_packets_received", "RTP and RTCP packets received", "worker", received)?;
+        let sent = per_worker(|worker| worker.forwarded + worker.generated);
+        page.values(Counter, "rtp_packets_sent", "RTP and RTCP packets sent", "worker", sent)?;
+        let total = |read: fn(&WorkerStats) -> u64| stats.iter().map(read).sum::<u64>();
         let dropped = [
-            ("closed".to_owned(), dropped(|worker| worker.dropped_closed)),
-            ("refused".to_owned(), dropped(|worker| worker.dropped_refused)),
-            ("oversized".to_owned(), dropped(|worker| worker.dropped_oversized)),
-            ("unsent".to_owned(), dropped(|worker| worker.dropped_unsent)),
+            ("closed".to_owned(), total(|worker| worker.dropped_closed)),
+            ("refused".to_owned(), total(|worker| worker.dropped_refused)),
+            ("oversized".to_owned(), total(|worker| worker.dropped_oversized)),
+            ("unsent".to_owned(), total(|worker| worker.dropped_unsent)),
         ];
-        let help = "RTP and RTCP packets that were dropped: their stream was over, not the stream's peer, too long, not taken by the kernel";
+        let help = "RTP and RTCP packets dropped: stream closed, refused (not from the stream's peer), oversized, not sent by the kernel";
         page.values(Counter, "rtp_packets_dropped", help, "reason", dropped)?;
-        let ports = |read: fn(&WorkerStats) -> u64| stats.iter().map(read).sum::<u64>();
-        let ports = [
-            ("free".to_owned(), ports(|worker| worker.ports_free)),
-            ("resting".to_owned(), ports(|worker| worker.ports_resting)),
-            ("unbound".to_owned(), ports(|worker| worker.ports_unbound)),
+        let count = |read: fn(&WorkerStats) -> u64| stats.iter().map(read).sum::<u64>();
+        let pairs = [
+            ("free".to_owned(), count(|worker| worker.ports_free)),
+            ("resting".to_owned(), count(|worker| worker.ports_quarantined)),
+            ("unbound".to_owned(), count(|worker| worker.ports_unbound)),
         ];
-        page.values(Gauge, "rtp_port_pairs", "Pairs of RTP ports that no stream uses", "state", ports)
+        page.values(Gauge, "rtp_port_pairs", "Pairs of RTP ports not in use", "state", pairs)
     }
 }

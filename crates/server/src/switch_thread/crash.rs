@@ -1,5 +1,5 @@
-//! What is written down of an input that the exchange panicked on: its form, without what it says of people. Letters and digits of values are
-//! masked, and everything between them is kept, since it is the form that a parser stumbles over.
+//! Crash reports: the form of the input that the switch panicked on, without personal data. Letters and digits of values are masked; everything
+//! between them is kept, because that is what a parser trips over.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use sip::Hop;
 use switch::Input;
 
-/// Files that are kept: a message that is sent again after each restart must not fill the disk.
+/// Reports that are kept: a message that is resent after each restart must not fill the disk.
 const KEPT: usize = 20;
-/// Methods and versions that say nothing of anybody.
+/// Methods and the version, which are not personal data.
 const PLAIN: &[&str] = &[
     "INVITE",
     "ACK",
@@ -35,15 +35,15 @@ const PLAIN: &[&str] = &[
     "SIP/2.0",
 ];
 
-/// What the exchange is handling: noted before each input, so it costs no allocation.
+/// The input that the switch is handling: noted before each input, without allocation.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Handling {
-    /// No input: what follows from the ones before is being carried out.
+    /// No input: outputs are being executed.
     #[default]
     Nothing,
     /// A SIP message.
     Message(Hop, Bytes),
-    /// Another input, and which of its kind.
+    /// Another input: its kind, and the name of its variant.
     Other(&'static str, Word),
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Word {
 impl Word {
     fn of(value: &impl fmt::Debug) -> Word {
         let mut word = Word::default();
-        // Writing stops with an error after the first word: what follows is not even formatted.
+        // Writing stops with an error after the first word, so the rest is not even formatted.
         let _ = write!(word, "{value:?}");
         word
     }
@@ -106,38 +106,38 @@ impl fmt::Debug for Word {
     }
 }
 
-/// For so long the same message is not handled again. Who got no answer over UDP sends it for half a minute (RFC 3261 §17.1.1.2), and each time
-/// would end the process, and every call with it.
-const REFUSED: Duration = Duration::from_secs(600);
+/// For so long a message that caused a panic is ignored. A UAC without answer retransmits over UDP for half a minute (RFC 3261 §17.1.1.2), and
+/// each retransmission would end the process and every call.
+const IGNORE_FOR: Duration = Duration::from_secs(600);
 
-/// Messages that lately ended the process.
+/// Digests of messages whose handling recently ended the process (poison messages).
 #[derive(Debug, Default)]
-pub(super) struct Refused(Vec<String>);
+pub(super) struct PoisonMessages(Vec<String>);
 
-impl Refused {
-    /// What the files in `folder` say.
-    pub(super) fn read(folder: &Path, now: Now) -> Refused {
-        let Ok(entries) = fs::read_dir(folder) else { return Refused::default() };
+impl PoisonMessages {
+    /// Read the digests from the names of the reports in `folder`.
+    pub(super) fn read(folder: &Path, now: Now) -> PoisonMessages {
+        let Ok(entries) = fs::read_dir(folder) else { return PoisonMessages::default() };
         let recent = |name: &str| {
             let (at, digest) = name.strip_prefix("exchange-")?.strip_suffix(".txt")?.split_once('-')?;
             let at = Timestamp::from_micros(at.parse().ok()?);
-            (now.wall.since(at) < REFUSED).then(|| digest.to_owned())
+            (now.wall.since(at) < IGNORE_FOR).then(|| digest.to_owned())
         };
-        Refused(entries.filter_map(|entry| recent(entry.ok()?.file_name().to_str()?)).collect())
+        PoisonMessages(entries.filter_map(|entry| recent(entry.ok()?.file_name().to_str()?)).collect())
     }
 
-    /// Whether this is one of them. While there is none, as always, it is not even looked at.
+    /// Whether this message is one of them. Normally there is none, and it is not even hashed.
     pub(super) fn has(&self, bytes: &[u8]) -> bool {
         !self.0.is_empty() && self.0.contains(&digest(bytes))
     }
 }
 
-/// Enough of a message's SHA-256 to know it again.
+/// The first 8 bytes of the SHA-256 of a message, in hex.
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Write it down in `folder`, which is made where it is missing; only the newest files stay.
+/// Write a report to `folder`, which is created if missing; only the newest [`KEPT`] reports stay.
 pub(super) fn write(folder: &Path, now: Now, panic: &str, handling: &Handling) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut others: Vec<PathBuf> = fs::read_dir(folder)?
@@ -166,7 +166,7 @@ fn report(now: Now, panic: &str, handling: &Handling) -> String {
     let mut text = format!("centralita {version}, {}: the exchange {panic}\n", now.wall);
     match handling {
         Handling::Nothing => {
-            text.push_str("It was handling no input, but what followed from the ones before.\n");
+            text.push_str("It was executing outputs of earlier inputs.\n");
         }
         Handling::Other(kind, which) => {
             let _ = writeln!(text, "It was handling an input of the kind: {kind} {}", which.as_str());
@@ -180,15 +180,15 @@ fn report(now: Now, panic: &str, handling: &Handling) -> String {
                 hop.listener,
                 if hop.remote.is_ipv4() { "IPv4" } else { "IPv6" },
             );
-            text.push_str(&form(bytes));
+            text.push_str(&masked_form(bytes));
             text.push('\n');
         }
     }
     text
 }
 
-/// The form of a message. Names of headers and SDP lines are kept where they look like names.
-fn form(bytes: &[u8]) -> String {
+/// A message with its values masked. Names of headers and SDP lines are kept if they look like names.
+fn masked_form(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut body = false;
     for (n, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -214,7 +214,7 @@ fn is_name(bytes: &[u8]) -> bool {
     (1..=40).contains(&bytes.len()) && bytes.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-')
 }
 
-/// Methods and the version stay, and the status of a response.
+/// Methods, the version and the status code of a response are kept.
 fn start_line(line: &[u8], text: &mut String) {
     let response = line.starts_with(b"SIP/2.0 ");
     for (n, word) in line.split_inclusive(|byte| *byte == b' ').enumerate() {
@@ -234,7 +234,7 @@ fn mask(bytes: &[u8], text: &mut String) {
             b'0'..=b'9' => text.push('0'),
             b'\n' | b'\t' | b' '..=b'~' => text.push(*byte as char),
             b'\r' => {}
-            // A byte of a name in UTF-8 is masked like a letter; a control character is part of the form.
+            // A UTF-8 byte of a name is masked like a letter; control characters are kept, as escapes.
             0x80.. => text.push('?'),
             _ => {
                 let _ = write!(text, "\\x{byte:02x}");
@@ -248,8 +248,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_of_a_message_says_nothing_of_anybody() {
-        let said = form(
+    fn a_crash_report_contains_no_personal_data() {
+        let said = masked_form(
             "INVITE sip:56912345678@office.example SIP/2.0\r\nFrom: \"José\" <sip:1001@x>;tag=a1\r\nX Y: secret\r\n\
              Authorization: Digest response=\"0a\"\r\n\r\nv=0\r\nc=IN IP4 10.0.0.7\r\nhello: you\r\n"
                 .as_bytes(),
@@ -260,8 +260,8 @@ mod tests {
         assert_eq!(lines[2], "x x: xxxxxx");
         assert_eq!(lines[3], "Authorization: xxxxxx xxxxxxxx=\"0x\"");
         assert_eq!(&lines[4..], ["", "v=0", "c=xx xx0 00.0.0.0", "xxxxx: xxx"]);
-        assert!(form(b"SIP/2.0 486 Busy\r\n").starts_with("SIP/2.0 486 xxxx"));
-        assert_eq!(form(b"\x00\xff:"), "\\x00?:");
+        assert!(masked_form(b"SIP/2.0 486 Busy\r\n").starts_with("SIP/2.0 486 xxxx"));
+        assert_eq!(masked_form(b"\x00\xff:"), "\\x00?:");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How everybody else speaks with the exchange's thread.
+//! Handle of the switch thread: how other threads and tasks send messages and commands to it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,109 +16,109 @@ use super::published::Published;
 use crate::limits::COMMAND_TIMEOUT;
 use crate::net::LoopWaker;
 
-/// What the exchange is asked to absorb besides messages.
+/// A message to the switch thread.
 #[derive(Debug)]
 pub enum SwitchMsg {
-    /// A new directory.
+    /// A new version of the directory.
     Directory {
         /// The snapshot.
         directory: Box<Directory>,
-        /// What is different in it.
+        /// The differences to the previous snapshot.
         changes: Arc<[Change]>,
     },
-    /// From a media worker.
+    /// An event of a media worker.
     Media(MediaEvent),
-    /// From the DNS.
+    /// A DNS answer.
     Resolved {
-        /// The exchange's.
+        /// Token of the question, chosen by the switch.
         token: u64,
-        /// What it says.
+        /// The answer.
         answer: sip::resolve::Answer,
     },
-    /// A command, and where its reply goes.
+    /// A command.
     Command {
-        /// What is asked.
+        /// The command.
         command: Command,
-        /// Where the reply goes; closed once the asker no longer waits.
-        asker: oneshot::Sender<Reply>,
-        /// Its place in the queue. It lies in the queue itself, not with the asker: commands whose asker is gone count until the loop has
-        /// taken them, so a client that asks and hangs up cannot make the queue grow.
+        /// Receives the reply; closed when the client no longer waits.
+        reply_to: oneshot::Sender<Reply>,
+        /// Its slot in the queue. The permit travels with the message, not with the client's future: a command whose client is gone counts until the
+        /// loop has taken it, so clients that send and disconnect cannot make the queue grow.
         permit: OwnedSemaphorePermit,
     },
-    /// What voicemail says.
+    /// The decoded prompts.
     Prompts(Arc<PromptSet>),
-    /// A file that voicemail plays, or none where it is not there.
+    /// An audio file that voicemail plays; `None` if it does not exist.
     Fetched {
-        /// Of which [`switch::voicemail::Note::Fetch`].
+        /// Token of [`switch::voicemail::VoicemailEffect::Fetch`].
         token: u64,
-        /// The audio.
+        /// The decoded audio.
         clip: Option<Clip>,
     },
-    /// A message that nobody spoke lies in its box, or could not be put there.
+    /// Result of storing an announced message in a mailbox.
     Deposited {
-        /// Of which [`switch::voicemail::Note::Spoken`].
+        /// Token of [`switch::voicemail::VoicemailEffect::DepositClip`].
         token: u64,
-        /// It lies there.
+        /// Whether it is stored.
         done: bool,
     },
-    /// A setting that somebody dialled is written, or could not be.
+    /// Result of writing a setting changed by feature code.
     SettingChanged {
-        /// Of which [`switch::Output::Setting`].
+        /// Token of [`switch::Output::Setting`].
         token: u64,
-        /// It is written.
+        /// Whether it is stored.
         done: bool,
     },
-    /// Finish what was begun and end the thread.
+    /// End the loop after the current iteration.
     Quit,
 }
 
-/// The door. Clones lead to the same exchange.
+/// Handle of the switch thread. Clones refer to the same thread.
 #[derive(Clone, Debug)]
 pub struct SwitchHandle {
-    orders: Sender<SwitchMsg>,
+    messages: Sender<SwitchMsg>,
     waker: Arc<LoopWaker>,
     listening: watch::Receiver<bool>,
     permits: Arc<Semaphore>,
-    /// Whether the last command found the queue full: that is logged once, not once per command.
+    /// Whether the last command was refused because the queue was full: logged once, not per command.
     full: Arc<AtomicBool>,
     published: Arc<Published>,
 }
 
 impl SwitchHandle {
     pub(super) fn new(
-        orders: Sender<SwitchMsg>,
+        messages: Sender<SwitchMsg>,
         waker: Arc<LoopWaker>,
         listening: watch::Receiver<bool>,
-        most: usize,
+        capacity: usize,
         published: Arc<Published>,
     ) -> SwitchHandle {
-        let permits = Arc::new(Semaphore::new(most));
-        SwitchHandle { orders, waker, listening, permits, full: Arc::default(), published }
+        let permits = Arc::new(Semaphore::new(capacity));
+        SwitchHandle { messages, waker, listening, permits, full: Arc::default(), published }
     }
 
-    /// Hand in an order. Order of calls is order of absorption.
-    pub fn put(&self, order: SwitchMsg) {
-        if self.orders.send(order).is_ok() {
-            self.waker.ring();
+    /// Queue a message. Messages of one sender are handled in order.
+    pub fn send(&self, message: SwitchMsg) {
+        if self.messages.send(message).is_ok() {
+            self.waker.wake();
         }
     }
 
-    /// Ask, and wait for the answer; `None` where the exchange is gone, too busy, or silent for [`COMMAND_TIMEOUT`]. May be dropped at any
-    /// time: then a command that the loop has not yet taken is not carried out.
+    /// Send a command and wait for its reply; `None` if the thread has ended, the queue is full, or the reply takes longer than
+    /// [`COMMAND_TIMEOUT`]. Cancel-safe: a command that the loop has not yet taken when the future is dropped is not executed.
     pub async fn ask(&self, command: Command) -> Option<Reply> {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             if !self.full.swap(true, Ordering::Relaxed) {
-                tracing::warn!("the command queue of the exchange is full: commands are refused");
+                tracing::warn!("the command queue of the switch is full: commands are refused");
             }
             return None;
         };
         self.full.store(false, Ordering::Relaxed);
-        let (asker, answer) = oneshot::channel();
-        self.put(SwitchMsg::Command { command, asker, permit });
-        tokio::time::timeout(COMMAND_TIMEOUT, answer).await.ok()?.ok()
+        let (reply_to, reply) = oneshot::channel();
+        self.send(SwitchMsg::Command { command, reply_to, permit });
+        tokio::time::timeout(COMMAND_TIMEOUT, reply).await.ok()?.ok()
     }
 
-    /// What the loop publishes about itself.
+    /// The status snapshot and metrics that the loop publishes.
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
     }
@@ -126,7 +126,7 @@ impl SwitchHandle {
     /// Wait until the SIP listeners are open, or closed.
     pub async fn until_listening(&self, open: bool) {
         let mut listening = self.listening.clone();
-        // An error means that the exchange is gone, and its listeners with it.
+        // An error means that the thread has ended, and its listeners are closed.
         listening.wait_for(|now| *now == open).await.ok();
     }
 }
@@ -138,7 +138,7 @@ impl api::SwitchPort for SwitchHandle {
     }
 
     fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
-        self.put(SwitchMsg::Directory { directory: Box::new(directory), changes });
+        self.send(SwitchMsg::Directory { directory: Box::new(directory), changes });
     }
 
     fn status(&self) -> Option<Arc<switch::Status>> {

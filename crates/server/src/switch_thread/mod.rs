@@ -1,11 +1,13 @@
-//! The thread that owns the switch: no lock, no task per message, no await between a datagram and its answer.
+//! The thread that owns the switch and its SIP listeners: no lock, no task per message, no await between a datagram and its response.
 
 mod busy_poll;
 mod connections;
 mod crash;
 mod event_loop;
 mod handle;
+mod listeners;
 mod listening;
+mod media_dispatch;
 mod published;
 
 use std::io;
@@ -15,139 +17,103 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use base::Rng;
-use media::MediaCommand;
-use mio::{Poll, Token};
+use mio::Poll;
 use model::Directory;
-use sip::Transport;
 use switch::Input;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::Listen;
 use crate::dns::Dns;
-use crate::holder::{self, Protocol};
 use crate::journal::Journal;
 use crate::limits::{COMMANDS_IN_FLIGHT, FRAMES_IN_FLIGHT};
+use crate::net::LoopWaker;
 use crate::net::tcp::{ConnEvent, Connections, Inbox};
-use crate::net::udp::UdpListener;
-use crate::net::{LoopWaker, tcp};
 use crate::supervisor::Supervisor;
-use crate::tr;
 
 use connections::ConnectionTable;
-use event_loop::EventLoop;
+use event_loop::{EventLoop, WAKER};
 pub use handle::{SwitchHandle, SwitchMsg};
+use listeners::SipListeners;
+pub use listeners::StartError;
+pub use media_dispatch::MediaDispatch;
 pub use published::Published;
 use published::Snapshot;
 
-/// The bell's token; listeners have their number in the configuration.
-const BELL: Token = Token(usize::MAX);
-
-/// The way to the media workers.
-pub trait MediaDispatch: Send {
-    /// Hand the commands of one iteration to a worker.
-    fn send(&self, worker: u8, commands: Vec<MediaCommand>);
-
-    /// The exchange knows that this worker began anew: what is sent from now on is meant for the new one.
-    fn reopen(&self, worker: u8);
-}
-
-/// The queues of an exchange that does not run yet, so that others can be given its door before.
+/// The receiving ends of a switch thread that is not started yet, so that its handle can be given to others before.
 #[derive(Debug)]
 pub struct SwitchChannels {
     poll: Poll,
     waker: Arc<LoopWaker>,
-    orders: std::sync::mpsc::Receiver<SwitchMsg>,
+    messages: std::sync::mpsc::Receiver<SwitchMsg>,
     inbox: Inbox,
-    frames: tokio::sync::mpsc::Receiver<ConnEvent>,
+    conn_events: tokio::sync::mpsc::Receiver<ConnEvent>,
     listening: watch::Sender<bool>,
     published: Arc<Published>,
 }
 
-/// A desk, and the door to it.
+/// Create the channels of a switch thread and its handle.
 pub fn channel() -> io::Result<(SwitchHandle, SwitchChannels)> {
     let poll = Poll::new()?;
-    let waker = Arc::new(LoopWaker::new(poll.registry(), BELL)?);
-    let (sender, orders) = std::sync::mpsc::channel();
-    let (inbox, frames) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&waker));
+    let waker = Arc::new(LoopWaker::new(poll.registry(), WAKER)?);
+    let (sender, messages) = std::sync::mpsc::channel();
+    let (inbox, conn_events) = Inbox::new(FRAMES_IN_FLIGHT, Arc::clone(&waker));
     let (listening, listens) = watch::channel(false);
     let published = Arc::<Published>::default();
     let switch_handle =
         SwitchHandle::new(sender, Arc::clone(&waker), listens, COMMANDS_IN_FLIGHT, Arc::clone(&published));
-    Ok((switch_handle, SwitchChannels { poll, waker, orders, inbox, frames, listening, published }))
+    Ok((switch_handle, SwitchChannels { poll, waker, messages, inbox, conn_events, listening, published }))
 }
 
-/// What an exchange is made of.
+/// Everything that a switch thread needs to start.
 pub struct Setup {
-    /// The switch's own part; its listeners are filled in here.
+    /// Configuration of the switch; [`SwitchThread::start`] fills in the listeners.
     pub switch: switch::Config,
-    /// Where to listen.
+    /// The SIP listeners.
     pub listen: Vec<Listen>,
-    /// The address to show instead of the listeners' own.
+    /// The address to advertise instead of the listeners' own.
     pub public: Option<IpAddr>,
     /// The clock of the process.
     pub clock: Clock,
-    /// Seeds the switch.
+    /// Random number generator of the switch.
     pub rng: Rng,
-    /// Where bindings and calls are written down.
+    /// Journal of bindings and calls.
     pub journal: Journal,
-    /// Number and limits of connections.
+    /// Numbers and limits of connections.
     pub connections: Arc<Connections>,
     /// Runs the tasks of connections.
     pub runtime: tokio::runtime::Handle,
     /// The media workers.
-    pub voice: Box<dyn MediaDispatch>,
+    pub media: Box<dyn MediaDispatch>,
     /// The DNS.
     pub dns: Dns,
-    /// Takes what voicemail wants.
-    pub notes: tokio::sync::mpsc::UnboundedSender<switch::voicemail::VoicemailEffect>,
-    /// Where settings go that people dial.
+    /// Receives the effects of voicemail.
+    pub voicemail: tokio::sync::mpsc::UnboundedSender<switch::voicemail::VoicemailEffect>,
+    /// Receives the settings changed by feature codes, with the token of the answer.
     pub settings: tokio::sync::mpsc::UnboundedSender<(u64, switch::SettingChange)>,
-    /// Everything that is looked up.
+    /// The directory of users, extensions and trunks.
     pub directory: Directory,
-    /// What is remembered: [`Input::Restore`].
+    /// The state to restore: [`Input::Restore`].
     pub restore: Input,
-    /// Watches over the thread and its tasks.
+    /// Supervises the thread and its tasks.
     pub supervisor: Supervisor,
-    /// Where an input is described that the switch panicked on.
+    /// Directory of crash reports, which describe the input that the switch panicked on.
     pub crashes: PathBuf,
 }
 
-/// An exchange could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener could not be opened.
-    #[error("{}", cannot_open(listen, source))]
-    Bind {
-        /// Which.
-        listen: Listen,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system gives no thread.
-    #[error("the thread of the exchange cannot be started: {0}")]
-    Thread(io::Error),
-}
-
-fn cannot_open(listen: &Listen, source: &io::Error) -> String {
-    let protocol = if listen.transport == Transport::Udp { Protocol::Udp } else { Protocol::Tcp };
-    let why = holder::why_not(protocol, listen.address, source);
-    tr!("sip.listen: {listen} cannot be opened: {why}", "sip.listen: no se puede abrir {listen}: {why}")
-}
-
-/// A running exchange.
+/// A running switch thread.
 #[derive(Debug)]
 pub struct SwitchThread {
     thread: JoinHandle<()>,
-    /// Where its listeners really are, in the order of the configuration.
+    /// The bound addresses of its listeners, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl SwitchThread {
-    /// Open the listeners and run.
-    pub fn start(desk: SwitchChannels, setup: Setup) -> Result<SwitchThread, StartError> {
-        let sockets = Sockets::open(&setup.listen, setup.public)?;
-        let addresses = sockets.addresses();
+    /// Open the listeners and start the thread.
+    pub fn start(channels: SwitchChannels, setup: Setup) -> Result<SwitchThread, StartError> {
+        let listeners = SipListeners::open(&setup.listen, setup.public)?;
+        let addresses = listeners.addresses();
         let listen: Vec<Listen> = setup
             .listen
             .iter()
@@ -164,42 +130,39 @@ impl SwitchThread {
             ..setup.switch
         };
         if let Input::Restore { bindings, .. } = &setup.restore {
-            let lost = bindings.iter().filter(|binding| config.listener_of(binding).is_none()).count();
-            if lost > 0 {
-                tracing::warn!(
-                    lost,
-                    "registrations came over listeners that are not configured any more; they are dropped"
-                );
+            let dropped = bindings.iter().filter(|binding| config.listener_of(binding).is_none()).count();
+            if dropped > 0 {
+                tracing::warn!(dropped, "registrations dropped: their listeners are no longer configured");
             }
         }
         let switch = switch::Switch::new(config, setup.rng);
         let epoch = setup.connections.epoch();
         let mut run = EventLoop {
-            poll: desk.poll,
-            waker: desk.waker,
-            orders: desk.orders,
-            inbox: desk.inbox,
-            frames: desk.frames,
-            listening: desk.listening,
+            poll: channels.poll,
+            waker: channels.waker,
+            messages: channels.messages,
+            inbox: channels.inbox,
+            conn_events: channels.conn_events,
+            listening: channels.listening,
             listen,
             public: setup.public,
-            sockets: Sockets::default(),
+            listeners: SipListeners::default(),
             clock: setup.clock,
             core: event_loop::Core { switch, handling: crash::Handling::default() },
             journal: setup.journal,
             connections: setup.connections,
             runtime: setup.runtime,
-            voice: setup.voice,
+            media: setup.media,
             dns: setup.dns,
-            notes: setup.notes,
+            voicemail: setup.voicemail,
             settings: setup.settings,
-            lines: ConnectionTable::new(epoch),
-            work: event_loop::Scratch::default(),
-            pace: busy_poll::BusyPoller::default(),
-            published: desk.published,
+            open_connections: ConnectionTable::new(epoch),
+            scratch: event_loop::Scratch::default(),
+            busy_poller: busy_poll::BusyPoller::default(),
+            published: channels.published,
             snapshot: Snapshot::default(),
             supervisor: setup.supervisor.clone(),
-            refused: crash::Refused::read(&setup.crashes, setup.clock.now()),
+            poison: crash::PoisonMessages::read(&setup.crashes, setup.clock.now()),
             crashes: setup.crashes,
         };
         let begin = [
@@ -207,81 +170,30 @@ impl SwitchThread {
             setup.restore,
         ];
         let watch = setup.supervisor.watch("exchange");
-        let exchange = move || {
-            run.run(begin, sockets);
+        let thread_main = move || {
+            run.run(begin, listeners);
             watch.ended();
         };
         let thread = std::thread::Builder::new()
             .name("exchange".into())
             .stack_size(2 * 1024 * 1024)
-            .spawn(exchange)
+            .spawn(thread_main)
             .map_err(StartError::Thread)?;
         Ok(SwitchThread { thread, addresses })
     }
 
-    /// Wait until the exchange has ended; it does when it is told [`SwitchMsg::Quit`].
+    /// Wait for the thread to end; it does on [`SwitchMsg::Quit`].
     pub fn join(self) {
         if self.thread.join().is_err() {
-            tracing::error!("the exchange ended in a panic");
+            tracing::error!("the switch thread ended with a panic");
         }
     }
 }
 
-/// The address by which this machine reaches the world: what a listener on all addresses is shown as. Nothing is sent for it.
+/// The source address of this machine's default route, advertised for listeners on all addresses. No packet is sent.
 fn source_address() -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:5060").ok()?; // TEST-NET-1 (RFC 5737): any address that is not ours
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified()).then_some(ip)
-}
-
-/// The SIP listeners that are open.
-#[derive(Debug, Default)]
-struct Sockets {
-    udp: Vec<UdpListener>,
-    streams: Vec<(u16, std::net::TcpListener)>,
-    accepting: Vec<tokio::task::AbortHandle>,
-}
-
-impl Sockets {
-    /// Open all of `listen`, or none.
-    fn open(listen: &[Listen], public: Option<IpAddr>) -> Result<Sockets, StartError> {
-        let mut sockets = Sockets::default();
-        for (index, listen) in (0..).zip(listen) {
-            let failed = |source| StartError::Bind { listen: *listen, source };
-            match listen.transport {
-                Transport::Udp => {
-                    sockets.udp.push(UdpListener::bind(index, listen.address, public).map_err(failed)?);
-                }
-                Transport::Tcp => {
-                    sockets.streams.push((index, tcp::bind(listen.address).map_err(failed)?));
-                }
-                Transport::Tls | Transport::Ws | Transport::Wss => {
-                    return Err(failed(io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        "not yet in this version",
-                    )));
-                }
-            }
-        }
-        Ok(sockets)
-    }
-
-    /// Where they are, in the order of their numbers.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let udp = self.udp.iter().map(|listener| (listener.index(), listener.address()));
-        let streams =
-            self.streams.iter().filter_map(|(index, listener)| Some((*index, listener.local_addr().ok()?)));
-        let mut all: Vec<(u16, SocketAddr)> = udp.chain(streams).collect();
-        all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, address)| address).collect()
-    }
-}
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        for task in &self.accepting {
-            task.abort();
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What the loop publishes about itself, for readers that must not wait for it: probes and metrics.
+//! Status snapshot, heartbeat and timings that the loop publishes for readers that must not wait for it: health probes and metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,30 +10,30 @@ use switch::Status;
 
 use crate::metrics::Histogram;
 
-/// The longest that the loop sleeps, so that an idle one still shows its heartbeat.
+/// The longest sleep of the loop, so that an idle loop still updates its heartbeat.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Between two snapshots of a loop that is busy. A change of its state is published at once.
+/// Interval between snapshots of a busy loop. A change of state is published at once.
 pub(super) const SNAPSHOT: Duration = Duration::from_millis(250);
 
-/// See the module. Written by the loop only.
+/// The published values. Written by the loop only.
 #[derive(Debug, Default)]
 pub struct Published {
     status: ArcSwapOption<Status>,
-    /// Microseconds of the process's clock, 0 before the first iteration.
+    /// Time of the last iteration in µs of the process clock; 0 before the first.
     heartbeat: AtomicU64,
-    /// How long the loop's iterations take, without their waiting.
+    /// Duration of the loop's iterations, without waiting.
     pub iteration: Histogram,
-    /// How long writing to the journal takes.
+    /// Duration of journal writes.
     pub journal: Histogram,
 }
 
 impl Published {
-    /// The last snapshot; `None` before the first.
+    /// The latest snapshot; `None` before the first.
     pub fn status(&self) -> Option<Arc<Status>> {
         self.status.load_full()
     }
 
-    /// When the loop last began an iteration; `None` before the first.
+    /// Start of the loop's latest iteration; `None` before the first.
     pub fn heartbeat(&self) -> Option<Instant> {
         let micros = self.heartbeat.load(Ordering::Relaxed);
         (micros > 0).then(|| Instant::from_micros(micros))
@@ -48,7 +48,7 @@ impl Published {
     }
 }
 
-/// When the loop owes a snapshot.
+/// Decides when the next snapshot is due.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
     last: Instant,
@@ -57,17 +57,17 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Something was absorbed.
+    /// An input was handled.
     pub(super) fn changed(&mut self) {
         self.changed = true;
     }
 
-    /// Something was absorbed that readers must see before the loop answers anybody.
+    /// An input was handled that readers must see before its reply is sent.
     pub(super) fn urgent(&mut self) {
         self.urgent = true;
     }
 
-    /// Whether one is due, which is then taken as made.
+    /// Whether a snapshot is due; if so it counts as published.
     pub(super) fn take_due(&mut self, now: Instant) -> bool {
         let due = self.urgent || (self.changed && now.since(self.last) >= SNAPSHOT);
         if due {

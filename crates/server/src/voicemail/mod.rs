@@ -1,4 +1,4 @@
-//! Voicemail's part of the shell: writes down what the exchange tells of it, keeps its files, and reads them when they are to be heard.
+//! Voicemail tasks: execute the effects of the switch (write messages to the database, store and delete files), and read audio to be played.
 
 mod orphans;
 mod prompts;
@@ -24,59 +24,59 @@ use crate::switch_thread::{SwitchHandle, SwitchMsg};
 use orphans::Orphan;
 pub use prompts::prompts;
 
-/// How long the database is left alone after it took nothing.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Shorter than this a message that a crash cut off is nothing.
-const LEAST_MILLIS: u32 = 1_000;
+/// Pause before a failed database write is retried.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// An interrupted message shorter than this is discarded, ms.
+const MIN_MILLIS: u32 = 1_000;
 
-/// See the module.
+/// The voicemail worker.
 #[derive(Clone)]
 pub struct VoicemailWorker {
-    /// The books.
+    /// Directory and database.
     pub directory_service: DirectoryService,
-    /// The files.
+    /// Storage of the audio files.
     pub files: AudioFileStore,
-    /// The exchange, which waits for what it wants to play.
+    /// The switch, which waits for the audio it wants to play.
     pub switch_handle: SwitchHandle,
-    /// Rung when a mail may be due.
+    /// Notified when an e-mail may be due.
     pub waker: Arc<Notify>,
-    /// Proves PINs: boxes are written whole.
+    /// Key of the PIN hashes, needed to write a mailbox.
     pub key: PinKey,
-    /// How long a file that nobody knows is kept aside; for ever where `None`.
+    /// How long a file without a database row is kept aside; forever if `None`.
     pub keep_unclaimed: Option<Duration>,
 }
 
-/// Facts that are to be written. They outlive a task that panics over one of them.
+/// Facts to be executed. The queue outlives a task that panics over one of them.
 #[derive(Debug)]
 pub struct FactQueue {
-    /// Of the journal of the process before this one.
-    inherited: VecDeque<Fact>,
-    /// What was recorded before this start is adopted once.
+    /// Facts from the journal of the previous run.
+    from_journal: VecDeque<Fact>,
+    /// Orphaned audio from before this start is adopted once.
     adopt_before: Option<SystemTime>,
     queued: mpsc::UnboundedReceiver<Fact>,
     done: VoicemailDone,
 }
 
 impl FactQueue {
-    /// What the journal says, and what is `queued` from now on. Each is told as `done` once it is written.
+    /// A queue of the facts of the journal, followed by those received from `queued`. Each is reported to `done` after it was executed.
     pub fn new(
-        inherited: Vec<Fact>,
+        from_journal: Vec<Fact>,
         queued: mpsc::UnboundedReceiver<Fact>,
         done: VoicemailDone,
     ) -> FactQueue {
-        FactQueue { inherited: inherited.into(), adopt_before: Some(SystemTime::now()), queued, done }
+        FactQueue { from_journal: from_journal.into(), adopt_before: Some(SystemTime::now()), queued, done }
     }
 }
 
 impl std::fmt::Debug for VoicemailWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clerk").finish_non_exhaustive()
+        f.debug_struct("VoicemailWorker").finish_non_exhaustive()
     }
 }
 
 impl VoicemailWorker {
-    /// Put the audio of messages that have no row back into its box, as new messages.
-    async fn take_in_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
+    /// Add audio files without a database row to their mailboxes as new messages.
+    async fn adopt_orphans(&self, began: SystemTime) -> anyhow::Result<()> {
         let any = self.files.path(&AudioFile::voicemail("voicemail/any".into()))?;
         let Some(folder) = any.parent().map(Path::to_owned) else { return Ok(()) };
         let directory = self.directory_service.directory();
@@ -94,7 +94,7 @@ impl VoicemailWorker {
             let (Some(user), false) = (owner, deleted.contains(id.as_str())) else { continue };
             let clip = clip(&self.files, &message_path(&extension, &id)).await;
             let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
-            if millis < LEAST_MILLIS {
+            if millis < MIN_MILLIS {
                 continue;
             }
             let message = VoicemailMessage {
@@ -108,47 +108,48 @@ impl VoicemailWorker {
                 millis,
                 heard_at: None,
             };
-            self.left(&message).await;
+            self.message_left(&message).await;
             count += 1;
         }
         if count > 0 {
             tracing::warn!(
                 count,
-                "messages of voicemail had audio and no row: they are new messages in their boxes"
+                "voicemail audio without a database row was added to its mailboxes as new messages"
             );
         }
         Ok(())
     }
 
-    /// Do what the exchange wants until that is gone: facts are handed on to be written, audio that somebody waits for is read beside them.
+    /// Execute the effects until the switch thread ends. Facts are queued for [`VoicemailWorker::write_facts`]; audio is read concurrently, so that
+    /// no caller waits for the database.
     pub async fn run(
         self,
-        notes: Arc<Mutex<mpsc::UnboundedReceiver<VoicemailEffect>>>,
+        effects: Arc<Mutex<mpsc::UnboundedReceiver<VoicemailEffect>>>,
         facts: mpsc::UnboundedSender<Fact>,
     ) {
-        let mut notes = notes.lock().await;
-        let clerk = Arc::new(self);
+        let mut effects = effects.lock().await;
+        let worker = Arc::new(self);
         let mut tasks = JoinSet::new();
-        while let Some(note) = notes.recv().await {
+        while let Some(effect) = effects.recv().await {
             while tasks.try_join_next().is_some() {}
-            match note {
-                VoicemailEffect::Fact(fact) => drop(facts.send(fact)),
+            match effect {
+                VoicemailEffect::Fact(execute_fact) => drop(facts.send(execute_fact)),
                 VoicemailEffect::Fetch { token, extension, audio } => {
-                    let clerk = Arc::clone(&clerk);
+                    let worker = Arc::clone(&worker);
                     tasks.spawn(async move {
                         let clip = match audio {
-                            Audio::Greeting => clip(&clerk.files, &greeting_path(&extension)).await,
-                            Audio::Message(id) => clip(&clerk.files, &message_path(&extension, &id)).await,
-                            Audio::Sound(id) => sound(&clerk.directory_service, &id).await,
+                            Audio::Greeting => clip(&worker.files, &greeting_path(&extension)).await,
+                            Audio::Message(id) => clip(&worker.files, &message_path(&extension, &id)).await,
+                            Audio::Sound(id) => sound(&worker.directory_service, &id).await,
                         };
-                        clerk.switch_handle.put(SwitchMsg::Fetched { token, clip });
+                        worker.switch_handle.send(SwitchMsg::Fetched { token, clip });
                     });
                 }
                 VoicemailEffect::DepositClip { token, message, clip } => {
-                    let clerk = Arc::clone(&clerk);
+                    let worker = Arc::clone(&worker);
                     tasks.spawn(async move {
-                        let done = clerk.put(message, clip).await;
-                        clerk.switch_handle.put(SwitchMsg::Deposited { token, done });
+                        let done = worker.deposit(message, clip).await;
+                        worker.switch_handle.send(SwitchMsg::Deposited { token, done });
                     });
                 }
             }
@@ -156,31 +157,31 @@ impl VoicemailWorker {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Finish what the process before us left, then write fact after fact until the exchange is gone. A fact waits for the database.
+    /// Execute the facts of the previous run, then new facts in order until the switch thread ends. A fact waits for the database.
     pub async fn write_facts(self, queue: Arc<Mutex<FactQueue>>) {
         let mut queue = queue.lock().await;
-        // A fact over which we panicked is not told as done: the journal keeps it for the next start.
-        while let Some(fact) = queue.inherited.pop_front() {
-            self.do_again(&fact).await;
-            queue.done.tell(fact);
+        // A fact that causes a panic is not reported as done: the journal keeps it for the next start.
+        while let Some(execute_fact) = queue.from_journal.pop_front() {
+            self.replay_fact(&execute_fact).await;
+            queue.done.mark(execute_fact);
         }
-        // Before the first new fact: what is being recorded then is of the process before us.
+        // Before the first new fact: messages in recording state belong to the previous run.
         if let Some(began) = queue.adopt_before.take() {
             self.adopt(began).await;
         }
-        while let Some(fact) = queue.queued.recv().await {
-            self.fact(fact.clone()).await;
-            queue.done.tell(fact);
+        while let Some(execute_fact) = queue.queued.recv().await {
+            self.execute_fact(execute_fact.clone()).await;
+            queue.done.mark(execute_fact);
         }
     }
 
-    /// Do what a fact says.
-    async fn fact(&self, fact: Fact) {
-        match fact {
+    /// Execute a fact.
+    async fn execute_fact(&self, execute_fact: Fact) {
+        match execute_fact {
             Fact::Begun(message) => {
                 self.write(|| self.directory_service.message_begun(message.clone())).await;
             }
-            Fact::Left(message) => self.left(&message).await,
+            Fact::Left(message) => self.message_left(&message).await,
             Fact::Dropped(message) => self.remove(&message.extension, message.id).await,
             Fact::Deleted { extension, id } => self.remove(&extension, id).await,
             Fact::Marked { extension, id, state } => {
@@ -197,7 +198,7 @@ impl VoicemailWorker {
             }
             Fact::Greeting { extension, name } => {
                 if let Err(error) = self.files.rename(&name, &greeting_path(&extension)).await {
-                    tracing::error!(%error, "a greeting cannot be put in its place");
+                    tracing::error!(%error, "a greeting cannot be stored");
                     return;
                 }
                 let at = self.directory_service.now().wall;
@@ -217,10 +218,10 @@ impl VoicemailWorker {
         }
     }
 
-    /// Do what a fact of the process before us says, where it was not done: the journal may tell again what has long been overtaken.
-    async fn do_again(&self, fact: &Fact) {
+    /// Execute a fact of the previous run unless it was already executed: the journal may repeat outdated facts.
+    async fn replay_fact(&self, execute_fact: &Fact) {
         let directory = self.directory_service.directory();
-        let wanted = match fact {
+        let wanted = match execute_fact {
             Fact::Begun(message) => {
                 directory.message(&message.extension, &message.id).is_none() && self.has_audio(message)
             }
@@ -228,7 +229,7 @@ impl VoicemailWorker {
                 let known = directory.message(&message.extension, &message.id);
                 known.is_none_or(|known| known.state == MessageState::Recording) && self.has_audio(message)
             }
-            // Whoever marked it since has marked it as something else than new.
+            // If it is no longer new, it was marked since.
             Fact::Marked { extension, id, .. } => {
                 directory.message(extension, id).is_some_and(|known| known.state == MessageState::New)
             }
@@ -236,7 +237,7 @@ impl VoicemailWorker {
             Fact::Dropped(_) | Fact::Deleted { .. } | Fact::GreetingDropped { .. } => true,
         };
         if wanted {
-            self.fact(fact.clone()).await;
+            self.execute_fact(execute_fact.clone()).await;
         }
     }
 
@@ -248,24 +249,24 @@ impl VoicemailWorker {
         self.files.path(&AudioFile::voicemail(name.to_owned())).is_ok_and(|path| path.exists())
     }
 
-    /// Put a message that nobody spoke into its box. After a crash in the middle it is there as a whole, or not at all.
-    async fn put(&self, message: VoicemailMessage, clip: Clip) -> bool {
+    /// Store an announced message in its mailbox. After a crash it is stored completely or not at all.
+    async fn deposit(&self, message: VoicemailMessage, clip: Clip) -> bool {
         let begun = VoicemailMessage { state: MessageState::Recording, millis: 0, ..message.clone() };
         self.write(|| self.directory_service.message_begun(begun.clone())).await;
         if let Err(error) = self.files.keep(message_path(&message.extension, &message.id), clip).await {
-            tracing::error!(%error, "the audio of a message cannot be written");
+            tracing::error!(%error, "the audio of a voicemail message cannot be written");
             self.remove(&message.extension, message.id).await;
             return false;
         }
-        self.left(&message).await;
-        // The extension may have been removed meanwhile, and its box with it.
+        self.message_left(&message).await;
+        // The extension, and its mailbox, may have been deleted meanwhile.
         self.directory_service.directory().message(&message.extension, &message.id).is_some()
     }
 
-    async fn left(&self, message: &VoicemailMessage) {
+    async fn message_left(&self, message: &VoicemailMessage) {
         self.write(|| self.directory_service.message_left(message.clone())).await;
         if self.directory_service.directory().message(&message.extension, &message.id).is_none() {
-            // Its extension was removed while somebody spoke.
+            // Its extension was deleted during the recording.
             self.discard(message_path(&message.extension, &message.id)).await;
         }
         self.waker.notify_one();
@@ -273,64 +274,62 @@ impl VoicemailWorker {
 
     async fn remove(&self, extension: &ExtensionId, id: MessageId) {
         self.write(|| async {
-            let removed =
+            let removed_names =
                 self.directory_service.remove_message(Actor::default(), extension.clone(), id.clone());
-            removed.await.map(drop)
+            removed_names.await.map(drop)
         })
         .await;
         self.discard(message_path(extension, &id)).await;
     }
 
-    /// Delete a file; one that stays is deleted at the next start.
+    /// Delete a file; a file that cannot be deleted is deleted at the next start.
     async fn discard(&self, name: String) {
         if let Err(error) = self.files.remove(AudioFile::voicemail(name)).await {
-            tracing::warn!(%error, "a file of voicemail cannot be deleted");
+            tracing::warn!(%error, "a voicemail file cannot be deleted");
         }
     }
 
-    /// Write until it is written: what the exchange has told is true, whether the database is there or not. What no longer exists (the
-    /// extension was removed meanwhile) is no fault.
+    /// Write with retries until the database accepts it. A target that no longer exists (the extension was deleted meanwhile) is not an error.
     async fn write<F: Future<Output = Result<(), DirectoryError>>>(&self, mut what: impl FnMut() -> F) {
         loop {
             match what().await {
                 Ok(()) | Err(DirectoryError::NotFound) => return,
                 Err(DirectoryError::Store(error)) => {
-                    tracing::error!(%error, "the database does not take what is told of voicemail; it waits");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::error!(%error, "voicemail changes cannot be written to the database; they are retried");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "what is told of voicemail cannot be written");
+                    tracing::error!(%error, "a voicemail change was refused");
                     return;
                 }
             }
         }
     }
 
-    /// Messages that were being spoken when the process before us died are there as far as they were spoken; files that nobody knows are
-    /// moved aside.
+    /// Recover after a crash: interrupted messages are kept as far as they were recorded; files without a database row are moved aside.
     async fn adopt(&self, began: SystemTime) {
         let directory = self.directory_service.directory();
-        let cut: Vec<VoicemailMessage> = directory
+        let interrupted: Vec<VoicemailMessage> = directory
             .all_messages()
             .filter(|message| message.state == MessageState::Recording)
             .map(|message| (**message).clone())
             .collect();
-        for message in cut {
+        for message in interrupted {
             let clip = clip(&self.files, &message_path(&message.extension, &message.id)).await;
             let millis = clip.map_or(0, |clip| (clip.len() / 8) as u32);
-            if millis < LEAST_MILLIS {
+            if millis < MIN_MILLIS {
                 self.remove(&message.extension, message.id).await;
             } else {
-                self.left(&VoicemailMessage { millis, ..message }).await;
+                self.message_left(&VoicemailMessage { millis, ..message }).await;
             }
         }
-        if let Err(error) = self.take_in_orphans(began).await {
-            tracing::warn!(%error, "audio of messages without a row stays where it is");
+        if let Err(error) = self.adopt_orphans(began).await {
+            tracing::warn!(%error, "voicemail audio without a database row cannot be adopted");
         }
         let directory = self.directory_service.directory();
-        let removed = match self.removed().await {
-            Ok(removed) => removed,
-            Err(error) => return tracing::warn!(%error, "the files of voicemail are not looked through"),
+        let removed_names = match self.removed_names().await {
+            Ok(removed_names) => removed_names,
+            Err(error) => return tracing::warn!(%error, "the voicemail files cannot be checked"),
         };
         let claim = move |owner: &str, name: &str| {
             let (folder, file) = (format!("voicemail/{owner}"), format!("voicemail/{owner}/{name}"));
@@ -342,50 +341,50 @@ impl VoicemailWorker {
             };
             match known {
                 true => Claim::Known,
-                false if removed.contains(&folder) || removed.contains(&file) => Claim::Removed,
+                false if removed_names.contains(&folder) || removed_names.contains(&file) => Claim::Removed,
                 false => Claim::Unknown,
             }
         };
         match self.files.sweep("voicemail", self.keep_unclaimed, claim).await {
-            Ok(swept) => self.tell(swept).await,
-            Err(error) => tracing::warn!(%error, "the files of voicemail cannot be looked through"),
+            Ok(swept) => self.report(swept).await,
+            Err(error) => tracing::warn!(%error, "the voicemail files cannot be checked"),
         }
     }
 
-    /// Names of audio that was removed of late.
-    async fn removed(&self) -> Result<BTreeSet<String>, StoreError> {
+    /// Names of recently removed audio.
+    async fn removed_names(&self) -> Result<BTreeSet<String>, StoreError> {
         let (mut names, mut after) = (BTreeSet::new(), 0);
         loop {
             let page = self.directory_service.store().removed_audio(after).await?;
             let Some(last) = page.last() else { return Ok(names) };
             after = last.seq;
-            names.extend(page.into_iter().map(|removed| removed.name));
+            names.extend(page.into_iter().map(|removed_names| removed_names.name));
         }
     }
 
-    /// Say what became of files that nobody knows: a warning, and an event.
-    async fn tell(&self, swept: Swept) {
+    /// Report the result of a sweep: log lines, and an event.
+    async fn report(&self, swept: Swept) {
         let Swept { removed, moved, returned, expired, left } = swept;
         if removed > 0 {
-            tracing::info!(removed, "files of voicemail that had been removed are deleted");
+            tracing::info!(removed, "files of removed voicemail messages deleted");
         }
         if left > 0 {
             tracing::error!(
                 left,
-                "most of the voicemail in the data directory is unknown to this database: is it the right one? The files stay where they are"
+                "most voicemail files in the data directory are unknown to this database: is it the right one? The files were not touched"
             );
         }
         if moved > 0 {
             tracing::warn!(
                 moved,
-                "files of voicemail that this database does not know are moved to the folder unclaimed of the data directory"
+                "voicemail files unknown to this database were moved to the folder unclaimed of the data directory"
             );
         }
         if returned > 0 || expired > 0 {
             tracing::info!(
                 returned,
                 expired,
-                "files of voicemail that had been moved aside are known again, or were kept long enough"
+                "voicemail files set aside were returned, or deleted after their retention time"
             );
         }
         if left + moved + returned + expired == 0 {
@@ -402,26 +401,26 @@ impl VoicemailWorker {
             detail: serde_json::json!({"moved": moved, "returned": returned, "deleted": expired, "left": left}),
         };
         if let Err(error) = self.directory_service.store().audit(event).await {
-            tracing::warn!(%error, "the event about unknown voicemail is not written");
+            tracing::warn!(%error, "the event about unknown voicemail files cannot be written");
         }
     }
 }
 
-/// What is to be played out of a file; `None` where it cannot be read.
+/// Decode a voicemail file; `None` if it cannot be read.
 async fn clip(files: &AudioFileStore, name: &str) -> Option<Clip> {
     match files.samples(name).await {
         Ok(samples) => Some(samples.into()),
         Err(error) => {
-            tracing::warn!(%error, "audio of voicemail cannot be read");
+            tracing::warn!(%error, "voicemail audio cannot be read");
             None
         }
     }
 }
 
-/// The audio of a sound, as samples.
+/// Decode a sound; `None` if it cannot be read.
 async fn sound(directory_service: &DirectoryService, id: &SoundId) -> Option<Clip> {
     match directory_service.store().sound_audio(id).await {
-        Ok(ogg) => AudioFileStore::decoded(ogg?)
+        Ok(ogg) => AudioFileStore::decode(ogg?)
             .await
             .inspect_err(|error| tracing::error!(%error, "a sound cannot be decoded"))
             .ok()

@@ -1,4 +1,4 @@
-//! Audio in the folders of boxes that no row knows: what a crash, a lost journal or an older backup of the database left. It is somebody's message.
+//! Voicemail audio without a database row, left by a crash, a lost journal or an older backup of the database. It is a user's message.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,19 +10,19 @@ use base::Timestamp;
 use model::{ExtensionId, MessageId};
 use store::{EventFilter, Store, StoreError};
 
-/// Events that are read at once.
-const EVENTS: u32 = 500;
+/// Events per page.
+const PAGE_SIZE: u32 = 500;
 
-/// A message's audio without its row.
+/// Audio of a message without a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Orphan {
     pub(super) extension: ExtensionId,
     pub(super) id: MessageId,
-    /// When it was begun, as its id says, else when its file was written.
+    /// Start of the recording by its id, else the modification time of its file.
     pub(super) left_at: Timestamp,
 }
 
-/// Look through the folder of voicemail. What was written after `before` is of this process, and has its row soon.
+/// Find the orphans in the voicemail folder. Files written after `before` belong to this run, and get their row soon.
 pub(super) fn find(
     folder: &Path,
     before: SystemTime,
@@ -48,7 +48,7 @@ pub(super) fn find(
             let Ok(id) = MessageId::parse(stem) else { continue };
             let written = file.metadata()?.modified()?;
             if written < before && !known(&extension, &id) {
-                let left_at = begun(stem).unwrap_or_else(|| timestamp(written));
+                let left_at = recorded_at(stem).unwrap_or_else(|| timestamp(written));
                 found.push(Orphan { extension: extension.clone(), id, left_at });
             }
         }
@@ -57,8 +57,8 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// Seconds since the epoch stand in the middle of an id.
-fn begun(id: &str) -> Option<Timestamp> {
+/// The start of the recording: an id contains the seconds since the epoch.
+fn recorded_at(id: &str) -> Option<Timestamp> {
     let seconds: i64 = id.split('_').nth(1)?.parse().ok()?;
     Some(Timestamp::from_micros(seconds.checked_mul(1_000_000)?))
 }
@@ -68,23 +68,23 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from_micros(since.as_micros() as i64)
 }
 
-/// Which messages were deleted on purpose since `from`: a crash between the row and its file must not bring them back.
+/// Messages deleted on purpose since `from`: a crash between the deletions of row and file must not restore them.
 pub(super) async fn deleted(store: &Store, from: Timestamp) -> Result<BTreeSet<String>, StoreError> {
-    let mut gone = BTreeSet::new();
+    let mut deleted = BTreeSet::new();
     for kind in ["voicemail_deleted", "voicemail_dropped"] {
         let mut before = None;
         loop {
-            let filter = EventFilter { kind: Some(kind.into()), user: None, before, limit: EVENTS };
+            let filter = EventFilter { kind: Some(kind.into()), user: None, before, limit: PAGE_SIZE };
             let page = store.events(&filter).await?;
-            let enough = page.events.last().is_none_or(|event| event.at < from);
-            gone.extend(page.events.into_iter().map(|event| event.subject));
+            let is_last = page.events.last().is_none_or(|event| event.at < from);
+            deleted.extend(page.events.into_iter().map(|event| event.subject));
             before = page.next;
-            if enough || before.is_none() {
+            if is_last || before.is_none() {
                 break;
             }
         }
     }
-    Ok(gone)
+    Ok(deleted)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Where messages may go: to public addresses only (security.md row 24). Names are resolved by us, and the connection goes to what we have
-//! looked at, so that a name cannot say one thing when it is judged and another when it is used.
+//! Address policy of webhooks against SSRF: public addresses only. Names are resolved here and the connection uses the checked addresses, so a
+//! name cannot resolve differently for the check and for the request (DNS rebinding).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,46 +8,46 @@ use model::is_public;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// How long a name may take: less than an attempt.
-const NAMES_PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of name resolution: shorter than an attempt.
+const DNS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Which addresses are allowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddressPolicy {
-    /// Public ones.
+    /// Public addresses only.
     Public,
-    /// This machine too, for trials.
+    /// Loopback too, for tests.
     LoopbackToo,
 }
 
-/// Why nothing is sent.
+/// Why a URL is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
-    /// The address is private, or ours, or nobody's.
+    /// The address is private, loopback, or otherwise not public.
     #[error("the address is not public")]
     NotPublic,
-    /// Only https is spoken.
-    #[error("the address is not https")]
+    /// The scheme is not https.
+    #[error("the URL is not https")]
     NotSecure,
-    /// It is no address.
-    #[error("the address cannot be read")]
+    /// The URL is malformed.
+    #[error("the URL is malformed")]
     Unreadable,
     /// The name has no address.
-    #[error("DNS: the name is not found")]
+    #[error("DNS: the name does not exist")]
     NotFound,
-    /// No server for names answers in time.
+    /// No DNS answer in time.
     #[error("DNS: no answer within 3 s")]
-    NoNames,
+    DnsTimeout,
 }
 
 impl AddressPolicy {
-    /// Judge an address.
+    /// Check an address.
     pub fn allows(self, ip: IpAddr) -> bool {
         is_public(ip) || self == AddressPolicy::LoopbackToo && ip.to_canonical().is_loopback()
     }
 
-    /// Judge a URL, as far as that goes before its name is resolved.
-    pub fn judge(self, url: &str) -> Result<Url, Refused> {
+    /// Check a URL, except for the addresses of its name.
+    pub fn check(self, url: &str) -> Result<Url, Refused> {
         let url = Url::parse(url).map_err(|_| Refused::Unreadable)?;
         let host = url.host_str().ok_or(Refused::Unreadable)?;
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
@@ -56,7 +56,7 @@ impl AddressPolicy {
         }
         match url.scheme() {
             "https" => Ok(url),
-            // A name may lead to loopback; what it leads to is judged when it is resolved, and there is no other way in this mode.
+            // A name may resolve to loopback: its addresses are checked when it is resolved, and only loopback is allowed with http.
             "http"
                 if self == AddressPolicy::LoopbackToo
                     && literal.is_none_or(|ip| ip.to_canonical().is_loopback()) =>
@@ -68,26 +68,25 @@ impl AddressPolicy {
     }
 }
 
-/// Resolves names, and answers nothing that must not be reached.
+/// DNS resolver that returns allowed addresses only.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Guarded(pub AddressPolicy);
+pub(super) struct PolicyResolver(pub AddressPolicy);
 
-impl Resolve for Guarded {
+impl Resolve for PolicyResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let policy = self.0;
         Box::pin(async move {
-            let asking =
-                tokio::time::timeout(NAMES_PATIENCE, tokio::net::lookup_host((name.as_str(), 0))).await;
-            let found: Vec<SocketAddr> = match asking {
+            let lookup = tokio::time::timeout(DNS_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0))).await;
+            let found: Vec<SocketAddr> = match lookup {
                 Ok(Ok(found)) => found.collect(),
                 Ok(Err(_)) => Vec::new(),
-                Err(_) => return Err(Refused::NoNames.into()),
+                Err(_) => return Err(Refused::DnsTimeout.into()),
             };
             if found.is_empty() {
                 return Err(Refused::NotFound.into());
             }
-            // One that is not allowed spoils all: who owns the name points it at us.
-            if !found.iter().all(|address| reach.allows(address.ip())) {
+            // One forbidden address refuses the name: its owner points it at us.
+            if !found.iter().all(|address| policy.allows(address.ip())) {
                 return Err(Refused::NotPublic.into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
@@ -112,20 +111,20 @@ mod tests {
             "https://169.254.169.254/latest/meta-data",
             "https://0/",
         ] {
-            assert_eq!(AddressPolicy::Public.judge(url), Err(Refused::NotPublic), "{url}");
+            assert_eq!(AddressPolicy::Public.check(url), Err(Refused::NotPublic), "{url}");
         }
-        assert_eq!(AddressPolicy::Public.judge("http://crm.example/"), Err(Refused::NotSecure));
-        assert_eq!(AddressPolicy::LoopbackToo.judge("http://10.0.0.1/"), Err(Refused::NotPublic));
-        assert_eq!(AddressPolicy::LoopbackToo.judge("http://1.1.1.1/"), Err(Refused::NotSecure));
+        assert_eq!(AddressPolicy::Public.check("http://crm.example/"), Err(Refused::NotSecure));
+        assert_eq!(AddressPolicy::LoopbackToo.check("http://10.0.0.1/"), Err(Refused::NotPublic));
+        assert_eq!(AddressPolicy::LoopbackToo.check("http://1.1.1.1/"), Err(Refused::NotSecure));
         assert!(
-            AddressPolicy::LoopbackToo.judge("http://127.0.0.1:9/").is_ok()
-                && AddressPolicy::Public.judge("https://crm.example/x").is_ok()
+            AddressPolicy::LoopbackToo.check("http://127.0.0.1:9/").is_ok()
+                && AddressPolicy::Public.check("https://crm.example/x").is_ok()
         );
     }
 
     #[tokio::test]
     async fn a_name_that_leads_inside_is_not_followed() {
-        let resolve = |reach| Guarded(reach).resolve("localhost".parse().unwrap());
+        let resolve = |policy| PolicyResolver(policy).resolve("localhost".parse().unwrap());
         assert_eq!(
             resolve(AddressPolicy::Public).await.err().map(|e| e.to_string()).as_deref(),
             Some("the address is not public")

@@ -1,4 +1,4 @@
-//! One attempt: sign, post, look at the answer.
+//! HTTP client of webhooks: one attempt signs, posts, and checks the response.
 
 use std::error::Error as _;
 use std::io;
@@ -12,42 +12,42 @@ use sha2::Sha256;
 use store::Due;
 use tokio::sync::OnceCell;
 
-use super::address::{AddressPolicy, Guarded, Refused};
+use super::address::{AddressPolicy, PolicyResolver, Refused};
 
-/// How long a receiver may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a connection may take to stand, TLS and all.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
-/// How much of an answer is read: nobody looks at it, but a connection that was read to its end can be used again.
-const ANSWER_BYTES: usize = 64 * 1024;
+/// Timeout of a request.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of connecting, including TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Bytes of a response that are read and discarded: a connection that was read to its end can be reused.
+const DISCARD_BYTES: usize = 64 * 1024;
 
-/// Posts messages.
+/// Client of all webhooks.
 #[derive(Clone, Debug)]
 pub struct WebhookClient {
-    /// Made for the first message: it reads the system's certificates, hundreds of files that a start need not wait for.
+    /// Created for the first delivery: it reads the system's certificates, hundreds of files that would delay the start.
     client: OnceCell<Client>,
-    reach: AddressPolicy,
+    policy: AddressPolicy,
 }
 
-/// What came of it: the status where there was an answer, and what was wrong.
-pub type Answered = (Option<u16>, Result<(), String>);
+/// Result of an attempt: the HTTP status if there was a response, and the error.
+pub type AttemptResult = (Option<u16>, Result<(), String>);
 
 impl WebhookClient {
-    /// One for public addresses, or for this machine too.
-    pub fn new(reach: AddressPolicy) -> WebhookClient {
-        WebhookClient { client: OnceCell::new(), reach }
+    /// A client with the given address policy.
+    pub fn new(policy: AddressPolicy) -> WebhookClient {
+        WebhookClient { client: OnceCell::new(), policy }
     }
 
-    /// Attempt once.
-    pub async fn attempt(&self, due: &Due, secrets: &[Secret<String>], now: Timestamp) -> Answered {
-        let url = match self.reach.judge(&due.webhook.url) {
+    /// Deliver once.
+    pub async fn attempt(&self, due: &Due, secrets: &[Secret<String>], now: Timestamp) -> AttemptResult {
+        let url = match self.policy.check(&due.webhook.url) {
             Ok(url) => url,
             Err(refused) => return (None, Err(refused.to_string())),
         };
         let body = due.delivery.body.clone();
-        let client = match self.client.get_or_try_init(|| async { client(self.reach) }).await {
+        let client = match self.client.get_or_try_init(|| async { client(self.policy) }).await {
             Ok(client) => client,
-            Err(error) => return (None, Err(why(&error))),
+            Err(error) => return (None, Err(error_text(&error))),
         };
         let request = client
             .post(url)
@@ -56,13 +56,13 @@ impl WebhookClient {
             .header("centralita-event", due.delivery.kind.as_str())
             .header("centralita-signature", signature(secrets, now, body.as_bytes()))
             .body(body);
-        let mut answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => return (None, Err(why(&error))),
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return (None, Err(error_text(&error))),
         };
-        let status = answer.status();
-        let mut left = ANSWER_BYTES;
-        while let Ok(Some(chunk)) = answer.chunk().await {
+        let status = response.status();
+        let mut left = DISCARD_BYTES;
+        while let Ok(Some(chunk)) = response.chunk().await {
             match left.checked_sub(chunk.len()) {
                 Some(rest) => left = rest,
                 None => break,
@@ -73,20 +73,20 @@ impl WebhookClient {
     }
 }
 
-fn client(reach: AddressPolicy) -> reqwest::Result<Client> {
+fn client(policy: AddressPolicy) -> reqwest::Result<Client> {
     Client::builder()
-        .dns_resolver(std::sync::Arc::new(Guarded(reach)))
+        .dns_resolver(std::sync::Arc::new(PolicyResolver(policy)))
         .redirect(Policy::none())
         .no_proxy()
-        .connect_timeout(CONNECT_PATIENCE)
-        .timeout(PATIENCE)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
         .pool_idle_timeout(Duration::from_secs(30))
         .user_agent(concat!("Centralita/", env!("CARGO_PKG_VERSION")))
         .build()
 }
 
-/// `t=1736937000,v1=…`: an HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be sent again as a new one. There
-/// is a `v1` for each secret; that of the oldest stands last, where receivers that expect one alone find it.
+/// `t=1736937000,v1=…`: HMAC-SHA256 over the time, a dot, and the body, so that an old message cannot be replayed as a new one. There is one
+/// `v1` per secret; the oldest secret's is last, where receivers that expect a single one find it.
 pub fn signature(secrets: &[Secret<String>], at: Timestamp, body: &[u8]) -> String {
     let seconds = at.as_secs().to_string();
     let mut text = format!("t={seconds}");
@@ -101,56 +101,54 @@ pub fn signature(secrets: &[Secret<String>], at: Timestamp, body: &[u8]) -> Stri
     text
 }
 
-/// What people can do something about, without the address, which may hold a token: whether it was the name, the connection or TLS.
-fn why(error: &reqwest::Error) -> String {
+/// Error text for the operator without the URL, which may contain a token: whether DNS, the connection or TLS failed.
+fn error_text(error: &reqwest::Error) -> String {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(refused) = inner.downcast_ref::<Refused>() {
             return refused.to_string();
         }
         if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-            return format!("TLS: {}", of_tls(tls));
+            return format!("TLS: {}", tls_error(tls));
         }
         if let Some(io) = inner.downcast_ref::<io::Error>() {
             if let Some(tls) = tls_within(io) {
-                return format!("TLS: {}", of_tls(tls));
+                return format!("TLS: {}", tls_error(tls));
             }
             if error.is_connect() && io.get_ref().is_none() {
-                return format!("connection: {}", of_stream(io.kind()));
+                return format!("connection: {}", connection_error(io.kind()));
             }
         }
         source = inner.source();
     }
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => "connection: no answer within 4 s".into(),
-        (true, false) => "connection: it was closed before a request was sent".into(),
+        (true, false) => "connection: closed before the request was sent".into(),
         (false, true) => "no answer within 5 s".into(),
-        (false, false) => "the connection broke before an answer was whole".into(),
+        (false, false) => "the connection was closed before the response was complete".into(),
     }
 }
 
-/// What rustls says lies inside of errors of a stream, and is not among their sources.
+/// A rustls error inside an I/O error, which `source` does not return.
 fn tls_within(io: &io::Error) -> Option<&rustls::Error> {
     let inner = io.get_ref()?;
     inner.downcast_ref().or_else(|| tls_within(inner.downcast_ref()?))
 }
 
-fn of_stream(kind: io::ErrorKind) -> &'static str {
+fn connection_error(kind: io::ErrorKind) -> &'static str {
     match kind {
-        io::ErrorKind::ConnectionRefused => "refused: nobody listens on that port",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            "there is no way to that address"
-        }
+        io::ErrorKind::ConnectionRefused => "refused: no program listens on that port",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no route to that address",
         io::ErrorKind::TimedOut => "no answer",
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof => {
-            "it was cut while it was opened"
+            "closed while it was being opened"
         }
         _ => "it could not be opened",
     }
 }
 
-/// In the words of the library; only a name that a certificate is not for is left out, since those of a certificate can be long.
-fn of_tls(error: &rustls::Error) -> String {
+/// The text of rustls; for a certificate of another name a short one, because its list of names can be long.
+fn tls_error(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(rustls::CertificateError::NotValidForNameContext { .. }) => {
             "the certificate is for another name".into()

@@ -1,16 +1,16 @@
-//! What the server that runs says of itself, and what the system says of it.
+//! Checks of the running server: its report at the control socket, and the state of its process.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, files};
 use crate::config::{KEYS, Loaded};
-use crate::control::{self, Exchange, Facts};
+use crate::control::{self, Facts, SwitchState};
 use crate::data::DataDir;
 use crate::holder::{Protocol, holders};
 use crate::{lang, tr};
 
-/// Ask the server of a data folder, whose process is `pid`.
-pub(super) fn look(data: &DataDir, pid: u32, loaded: Option<&Loaded>, findings: &mut Vec<Finding>) {
+/// Check the server of a data directory, whose process id is `pid`.
+pub(super) fn check(data: &DataDir, pid: u32, loaded: Option<&Loaded>, findings: &mut Vec<Finding>) {
     let server = lang::current().pick("server", "servidor");
     let report = match control::ask(data.path()) {
         Ok(report) => report,
@@ -18,8 +18,8 @@ pub(super) fn look(data: &DataDir, pid: u32, loaded: Option<&Loaded>, findings: 
             findings.push(Finding::bad(
                 server,
                 tr!(
-                    "process {pid} runs on this data directory and does not answer at its control socket: {error}",
-                    "el proceso {pid} corre en esta carpeta de datos y no responde en su socket de control: {error}"
+                    "process {pid} uses this data directory but does not answer at its control socket: {error}",
+                    "el proceso {pid} usa este directorio de datos pero no responde en su socket de control: {error}"
                 ),
             ));
             return;
@@ -30,30 +30,33 @@ pub(super) fn look(data: &DataDir, pid: u32, loaded: Option<&Loaded>, findings: 
     findings.push(if version == env!("CARGO_PKG_VERSION") {
         Finding::good(
             server,
-            tr!("runs, process {pid}, version {version}", "en marcha, proceso {pid}, versión {version}"),
+            tr!("running, process {pid}, version {version}", "en marcha, proceso {pid}, versión {version}"),
         )
     } else {
         Finding::warning(
             server,
             tr!(
-                "runs version {version}, and this program is {0}: restart it to update",
-                "corre la versión {version}, y este programa es la {0}: reinícielo para actualizar",
+                "running version {version}, but this program is {0}: restart the server to update it",
+                "está en marcha la versión {version}, pero este programa es la {0}: reinicie el servidor para actualizarlo",
                 env!("CARGO_PKG_VERSION")
             ),
         )
     });
     for (listener, protocol, address) in listeners(facts) {
-        let held =
+        let listening =
             holders(protocol, address).iter().any(|holder| holder.pid.is_none_or(|other| other == pid));
-        findings.push(if held {
-            Finding::good(listener, tr!("the server listens", "el servidor escucha"))
+        findings.push(if listening {
+            Finding::good(listener, tr!("the server listens", "el servidor está a la escucha"))
         } else {
-            Finding::bad(listener, tr!("the server does not listen there", "el servidor no escucha ahí"))
+            Finding::bad(
+                listener,
+                tr!("the server does not listen on it", "el servidor no escucha en esta dirección"),
+            )
         });
     }
-    reach(facts, findings);
+    check_address(facts, findings);
     match &report.exchange {
-        Some(exchange) => exchange_of(exchange, findings),
+        Some(exchange) => check_switch(exchange, findings),
         None => findings.push(Finding::bad(
             lang::current().pick("exchange", "centralita"),
             tr!("does not answer within 2 s", "no responde en 2 s"),
@@ -85,9 +88,9 @@ fn listeners(facts: &Facts) -> Vec<(String, Protocol, SocketAddr)> {
     sip.chain(http).collect()
 }
 
-/// Which phones can come.
-fn reach(facts: &Facts, findings: &mut Vec<Finding>) {
-    let check = lang::current().pick("public address", "dirección pública");
+/// Check the advertised address.
+fn check_address(facts: &Facts, findings: &mut Vec<Finding>) {
+    let name = lang::current().pick("public address", "dirección pública");
     let (sip, host) = (listeners(facts), &facts.public_host);
     let only_here = sip
         .iter()
@@ -95,42 +98,41 @@ fn reach(facts: &Facts, findings: &mut Vec<Finding>) {
         .all(|(.., address)| address.ip().is_loopback());
     if only_here {
         findings.push(Finding::warning(
-            check,
+            name,
             tr!(
-                "phones on this machine only; others need serve --lan",
-                "solo teléfonos de este equipo; para los demás, serve --lan"
+                "phones on this machine only; for others use serve --lan",
+                "solo accesible desde este equipo; para otros teléfonos use serve --lan"
             ),
         ));
         return;
     }
     findings.push(match host.parse::<IpAddr>() {
         Ok(ip) if ip.is_loopback() => Finding::warning(
-            check,
-            tr!("this machine has no route out", "este equipo no tiene salida a la red"),
+            name,
+            tr!("this machine has no default route", "este equipo no tiene ruta por defecto"),
         ),
-        _ => Finding::good(check, tr!("phones are told {host}", "a los teléfonos se les dice {host}")),
+        _ => Finding::good(name, tr!("{host} is advertised to phones", "se anuncia {host} a los teléfonos")),
     });
 }
 
-fn exchange_of(exchange: &Exchange, findings: &mut Vec<Finding>) {
+fn check_switch(exchange: &SwitchState, findings: &mut Vec<Finding>) {
     let (state, calls, phones) = (&exchange.state, exchange.active_calls, exchange.registrations);
-    let check = lang::current().pick("exchange", "centralita");
-    let said = tr!(
+    let name = lang::current().pick("exchange", "centralita");
+    let text = tr!(
         "{state}; active calls: {calls}, registered phones: {phones}",
         "{state}; llamadas en curso: {calls}, teléfonos registrados: {phones}"
     );
-    findings.push(if state == "running" {
-        Finding::good(check, said)
-    } else {
-        Finding::warning(check, said)
-    });
+    findings.push(if state == "running" { Finding::good(name, text) } else { Finding::warning(name, text) });
     for trunk in &exchange.trunks {
-        let check = tr!("trunk {0}", "troncal {0}", trunk.name);
+        let name = tr!("trunk {0}", "troncal {0}", trunk.name);
         match trunk.state.as_str() {
             "down" => {
-                findings.push(Finding::bad(check, tr!("no host of it answers", "ningún host suyo responde")));
+                findings.push(Finding::bad(
+                    name,
+                    tr!("none of its hosts answers", "no responde ninguno de sus hosts"),
+                ));
             }
-            state => findings.push(Finding::good(check, state)),
+            state => findings.push(Finding::good(name, state)),
         }
     }
     for ban in &exchange.bans {
@@ -142,14 +144,14 @@ fn exchange_of(exchange: &Exchange, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning(
             lang::current().pick("ban", "bloqueo"),
             tr!(
-                "{who} is ignored until {until} after too many wrong passwords; centralita guard lift {address}",
-                "no se escucha a {who} hasta {until} por demasiadas contraseñas erróneas; centralita guard lift {address}"
+                "{who} is banned until {until} after too many wrong passwords; to lift: centralita guard lift {address}",
+                "{who}: bloqueado hasta {until} por demasiadas contraseñas incorrectas; para desbloquear: centralita guard lift {address}"
             ),
         ));
     }
 }
 
-/// What the configuration says now and the server does not know yet.
+/// Compare the configuration files with the settings that the server runs with.
 fn drift(facts: &Facts, loaded: &Loaded) -> Option<Finding> {
     let other_file =
         facts.config_file != loaded.file.as_ref().and_then(|file| std::path::absolute(file).ok());
@@ -162,25 +164,25 @@ fn drift(facts: &Facts, loaded: &Loaded) -> Option<Finding> {
     if changed.is_empty() {
         return None;
     }
-    let (check, keys) = (lang::current().pick("configuration", "configuración"), changed.join(", "));
+    let (name, keys) = (lang::current().pick("configuration", "configuración"), changed.join(", "));
     let running = facts.config_file.as_ref().map_or("-".into(), |file| file.display().to_string());
     Some(Finding::warning(
-        check,
+        name,
         if other_file {
             tr!(
-                "the server read {running}, not this one: name it with --config",
-                "el servidor leyó {running}, no este: nómbrelo con --config"
+                "the server uses {running}, not this file: name it with --config",
+                "el servidor usa {running}, no este archivo: indíquelo con --config"
             )
         } else {
             tr!(
-                "the server runs without what has changed: {keys}; restart it",
-                "el servidor no tiene lo que ha cambiado: {keys}; reinícielo"
+                "changed since the server started: {keys}; restart it",
+                "ha cambiado desde que arrancó el servidor: {keys}; reinícielo"
             )
         },
     ))
 }
 
-/// `Max open files            1024                 524288               files`
+/// Soft limit of open files of a process, from its `/proc/PID/limits`.
 fn limit_of(pid: u32) -> Option<u64> {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
     let line = limits.lines().find(|line| line.starts_with("Max open files"))?;

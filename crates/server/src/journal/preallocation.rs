@@ -1,4 +1,4 @@
-//! Room for the journal on a disk that fills up: blocks are allocated ahead of what is written, so that nobody else can take them.
+//! Preallocation of disk space for the journal, so that no other program can use it on a disk that fills up.
 
 use std::fs::File;
 use std::io;
@@ -8,79 +8,79 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 use switch::JournalRoom;
 
-use crate::limits::{JOURNAL_AHEAD, JOURNAL_LAST, JOURNAL_STEP};
+use crate::limits::{JOURNAL_AHEAD, JOURNAL_RESERVED, JOURNAL_STEP};
 
-/// Between two attempts to allocate on a disk that was full.
+/// Interval between allocation attempts on a full disk.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What is allocated of the segment that is being written.
+/// The preallocated space of the current segment.
 #[derive(Debug, Default)]
-pub(super) struct Room {
-    /// Blocks up to here are ours.
+pub(super) struct Preallocation {
+    /// Offset up to which blocks are allocated.
     allocated: u64,
-    /// When the disk gave no more.
+    /// Since when the disk is full.
     full_since: Option<Instant>,
-    /// When it was last looked at, and what was free then besides.
-    looked: Option<Instant>,
+    /// When the disk was last checked, and its free bytes at that time.
+    checked_at: Option<Instant>,
     free: u64,
-    /// A file system that cannot allocate ahead: its free space is looked at instead.
+    /// The file system cannot preallocate: its free space is used as an estimate.
     estimated: bool,
 }
 
-impl Room {
-    /// Another segment begins: nothing of it is allocated.
+impl Preallocation {
+    /// A new segment: nothing of it is allocated.
     pub(super) fn begin_segment(&mut self) {
         self.allocated = 0;
     }
 
-    /// The segment was cut to `len`, which gives back what lay behind.
-    pub(super) fn was_cut(&mut self, len: u64) {
+    /// The segment was truncated to `len`, which releases the blocks behind it.
+    pub(super) fn truncated(&mut self, len: u64) {
         self.allocated = self.allocated.min(len);
     }
 
-    /// The disk was full at a write.
-    pub(super) fn is_full_now(&mut self) {
+    /// A write found the disk full.
+    pub(super) fn mark_full(&mut self) {
         self.full_since.get_or_insert_with(Instant::now);
         self.free = 0;
     }
 
-    /// Whether the disk is full as far as is known.
+    /// Whether the disk is full, as far as known.
     pub(super) fn is_low(&self) -> bool {
         self.full_since.is_some()
     }
 
-    /// Whether it is time to look again.
+    /// Whether the disk should be checked again.
     pub(super) fn is_due(&self) -> bool {
-        self.looked.is_none_or(|looked| looked.elapsed() >= RETRY)
+        self.checked_at.is_none_or(|checked_at| checked_at.elapsed() >= RETRY)
     }
 
-    /// Look at the disk: what is set aside is to be there, and something is to be left for everybody else.
-    pub(super) fn look(&mut self, file: &File, written: u64) {
+    /// Allocate the next bytes and check the free space; some must be left for other programs too.
+    pub(super) fn check(&mut self, file: &File, written: u64) {
         let enough = !self.estimated && self.allocated >= written + JOURNAL_AHEAD - JOURNAL_STEP;
         let from = if self.estimated { written } else { self.allocated.max(written) };
         let done = if enough { Ok(()) } else { self.allocate(file, from, written + JOURNAL_AHEAD) };
-        self.looked = Some(Instant::now());
+        self.checked_at = Some(Instant::now());
         self.free = free(file).unwrap_or(u64::MAX);
         let full = done.as_ref().is_err_and(is_full) || self.free < JOURNAL_STEP;
         if !full {
             self.full_since = None;
         } else if self.full_since.is_none() {
-            self.full_since = self.looked;
+            self.full_since = self.checked_at;
         }
         if let Err(error) = done.as_ref()
             && !is_full(error)
         {
-            // Anything else than a full disk is found by the write itself, or does it no harm.
-            tracing::debug!(%error, "no room can be allocated for the journal");
+            // Errors other than a full disk show at the write itself, or do it no harm.
+            tracing::debug!(%error, "preallocation for the journal failed");
         }
     }
 
-    /// Look where less than is wanted is allocated ahead of `written`; on a full disk only now and then.
+    /// Check if too little is allocated ahead of `written`; on a full disk only every [`RETRY`].
     pub(super) fn ensure(&mut self, file: &File, written: u64) {
         if self.allocated < written + JOURNAL_AHEAD - JOURNAL_STEP
             && (self.full_since.is_none() || self.is_due())
         {
-            self.look(file, written);
+            self.check(file, written);
         }
     }
 
@@ -105,19 +105,19 @@ impl Room {
         }
     }
 
-    /// Where nothing can be allocated, what is free now counts as ours; it is looked at again after each step.
+    /// Without preallocation the free space counts as ours; it is checked again after each step.
     fn estimate(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
         self.allocated = from + free(file)?.min(to.saturating_sub(from));
         if self.allocated < to { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    /// How much is left after `written`.
-    pub(super) fn left(&self, written: u64) -> JournalRoom {
-        // Where nothing was allocated, what is free is counted already.
-        let besides = if self.estimated { 0 } else { self.free };
+    /// The space left after offset `written`.
+    pub(super) fn state(&self, written: u64) -> JournalRoom {
+        // An estimate already includes the free space.
+        let extra = if self.estimated { 0 } else { self.free };
         match self.full_since {
             None => JournalRoom::Ample,
-            Some(_) if self.allocated.saturating_add(besides) >= written + JOURNAL_LAST => JournalRoom::Low,
+            Some(_) if self.allocated.saturating_add(extra) >= written + JOURNAL_RESERVED => JournalRoom::Low,
             Some(_) => JournalRoom::Spent,
         }
     }
@@ -128,7 +128,7 @@ fn free(file: &File) -> io::Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
-/// Whether a write failed for want of room.
+/// Whether a write failed because the disk or quota is full.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! The exchange's loop over real sockets: batches, orders, connections, and its end.
+//! The switch thread over real sockets: batches, commands, connections, stop and restart.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -31,19 +31,19 @@ impl MediaDispatch for NoMedia {
     fn reopen(&self, _worker: u8) {}
 }
 
-struct House {
+struct TestSwitch {
     switch_handle: SwitchHandle,
-    exchange: Option<SwitchThread>,
+    thread: Option<SwitchThread>,
     folder: PathBuf,
 }
 
-impl House {
-    fn start(name: &str, host: &str) -> House {
-        let (switch_handle, desk) = channel().unwrap();
-        House::run(name, host, switch_handle, desk)
+impl TestSwitch {
+    fn start(name: &str, host: &str) -> TestSwitch {
+        let (switch_handle, channels) = channel().unwrap();
+        TestSwitch::run(name, host, switch_handle, channels)
     }
 
-    fn run(name: &str, host: &str, switch_handle: SwitchHandle, desk: SwitchChannels) -> House {
+    fn run(name: &str, host: &str, switch_handle: SwitchHandle, channels: SwitchChannels) -> TestSwitch {
         let folder = std::env::temp_dir().join(format!("centralita-exchange-{}-{name}", std::process::id()));
         let opened = Journal::open(&folder, 1 << 20).unwrap();
         let address: SocketAddr = format!("{host}:0").parse().unwrap();
@@ -57,25 +57,25 @@ impl House {
             journal: opened.journal,
             connections: Connections::new(1, ConnLimits::default()),
             runtime: tokio::runtime::Handle::current(),
-            voice: Box::new(NoMedia),
+            media: Box::new(NoMedia),
             dns: Dns::new(&[], switch_handle.clone()),
-            notes: tokio::sync::mpsc::unbounded_channel().0,
+            voicemail: tokio::sync::mpsc::unbounded_channel().0,
             settings: tokio::sync::mpsc::unbounded_channel().0,
             directory: Directory::default(),
             restore: restore(RuntimeState::default(), &Pending::default()),
             supervisor: Supervisor::default(),
             crashes: folder.join("crash"),
         };
-        let exchange = SwitchThread::start(desk, setup).unwrap();
-        House { switch_handle, exchange: Some(exchange), folder }
+        let thread = SwitchThread::start(channels, setup).unwrap();
+        TestSwitch { switch_handle, thread: Some(thread), folder }
     }
 
     fn udp(&self) -> SocketAddr {
-        self.exchange.as_ref().unwrap().addresses[0]
+        self.thread.as_ref().unwrap().addresses[0]
     }
 
     fn tcp(&self) -> SocketAddr {
-        self.exchange.as_ref().unwrap().addresses[1]
+        self.thread.as_ref().unwrap().addresses[1]
     }
 
     async fn state(&self) -> State {
@@ -93,10 +93,10 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestSwitch {
     fn drop(&mut self) {
-        self.switch_handle.put(SwitchMsg::Quit);
-        self.exchange.take().unwrap().join();
+        self.switch_handle.send(SwitchMsg::Quit);
+        self.thread.take().unwrap().join();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
 }
@@ -123,15 +123,15 @@ fn phone() -> UdpSocket {
     socket
 }
 
-fn exchange(socket: &UdpSocket, to: SocketAddr, message: &str) -> String {
+fn request(socket: &UdpSocket, to: SocketAddr, message: &str) -> String {
     socket.send_to(message.as_bytes(), to).unwrap();
     let mut buffer = [0; 4096];
     let (len, from) = socket.recv_from(&mut buffer).expect("an answer");
-    assert_eq!(from, to, "the answer comes from where the question went");
+    assert_eq!(from, to, "the response comes from the address that was used");
     String::from_utf8(buffer[..len].to_vec()).unwrap()
 }
 
-/// A credential with a password, and the change that makes it known.
+/// A directory change that adds a credential.
 fn credential() -> Change {
     Change::Credential(Credential {
         username: "phone".into(),
@@ -143,10 +143,10 @@ fn credential() -> Change {
     })
 }
 
-fn publish(house: &House) {
+fn publish(test_switch: &TestSwitch) {
     let mut directory = Directory::default();
     directory.apply(credential());
-    SwitchPort::publish(&house.switch_handle, directory, Arc::from([credential()]));
+    SwitchPort::publish(&test_switch.switch_handle, directory, Arc::from([credential()]));
 }
 
 /// The Authorization header that answers a challenge.
@@ -170,11 +170,11 @@ fn md5(text: &str) -> [u8; 16] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_burst_is_answered_to_the_last_datagram() {
-    let house = House::start("burst", "127.0.0.1");
+    let test_switch = TestSwitch::start("burst", "127.0.0.1");
     let socket = phone();
     let local = socket.local_addr().unwrap();
     for n in 0..100 {
-        socket.send_to(options(n, "UDP", local).as_bytes(), house.udp()).unwrap();
+        socket.send_to(options(n, "UDP", local).as_bytes(), test_switch.udp()).unwrap();
     }
     let mut buffer = [0; 4096];
     for _ in 0..100 {
@@ -184,38 +184,38 @@ async fn a_burst_is_answered_to_the_last_datagram() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
-    let house = House::start("wildcard", "0.0.0.0");
+async fn a_wildcard_listener_answers_from_the_address_that_was_reached() {
+    let test_switch = TestSwitch::start("wildcard", "0.0.0.0");
     let socket = phone();
-    let port = house.udp().port();
+    let port = test_switch.udp().port();
     for host in ["127.0.0.1", "127.0.0.2"] {
         let to: SocketAddr = format!("{host}:{port}").parse().unwrap();
-        let said = exchange(&socket, to, &options(1, "UDP", socket.local_addr().unwrap()));
-        assert!(said.starts_with("SIP/2.0 200 "), "{said}");
+        let response = request(&socket, to, &options(1, "UDP", socket.local_addr().unwrap()));
+        assert!(response.starts_with("SIP/2.0 200 "), "{response}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_credential_that_was_published_registers_at_once_and_is_journaled_before_the_answer() {
-    let house = House::start("register", "127.0.0.1");
+async fn a_published_credential_registers_at_once_and_is_journaled_before_the_response() {
+    let test_switch = TestSwitch::start("register", "127.0.0.1");
     let socket = phone();
     let local = socket.local_addr().unwrap();
-    let challenge = exchange(&socket, house.udp(), &register(local, "", 1));
+    let challenge = request(&socket, test_switch.udp(), &register(local, "", 1));
     assert!(challenge.starts_with("SIP/2.0 401 "), "{challenge}");
-    publish(&house);
-    let said = exchange(&socket, house.udp(), &register(local, &answer(&challenge), 2));
-    assert!(said.starts_with("SIP/2.0 200 "), "{said}");
-    assert!(house.journal_holds("phone@127.0.0.1"));
-    match house.switch_handle.ask(Command::Status).await {
+    publish(&test_switch);
+    let response = request(&socket, test_switch.udp(), &register(local, &answer(&challenge), 2));
+    assert!(response.starts_with("SIP/2.0 200 "), "{response}");
+    assert!(test_switch.journal_holds("phone@127.0.0.1"));
+    match test_switch.switch_handle.ask(Command::Status).await {
         Some(Reply::Status(status)) => assert_eq!(status.registrations, 1),
         reply => panic!("{reply:?}"),
     }
 }
 
-/// Poll a future once, then drop it: what hyper does with a handler whose client hangs up.
-async fn abandon(asking: impl Future<Output = Option<Reply>>) -> Option<Option<Reply>> {
-    let mut asking = std::pin::pin!(asking);
-    std::future::poll_fn(|context| match asking.as_mut().poll(context) {
+/// Poll a future once, then drop it: what hyper does with a handler whose client disconnects.
+async fn poll_once(ask: impl Future<Output = Option<Reply>>) -> Option<Option<Reply>> {
+    let mut ask = std::pin::pin!(ask);
+    std::future::poll_fn(|context| match ask.as_mut().poll(context) {
         std::task::Poll::Ready(reply) => std::task::Poll::Ready(Some(reply)),
         std::task::Poll::Pending => std::task::Poll::Ready(None),
     })
@@ -223,43 +223,44 @@ async fn abandon(asking: impl Future<Output = Option<Reply>>) -> Option<Option<R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn askers_that_hang_up_neither_shut_the_door_nor_make_its_queue_grow() {
-    // The exchange does not run yet: nothing that is asked is taken.
-    let (switch_handle, desk) = channel().unwrap();
+async fn clients_that_disconnect_neither_block_the_command_queue_nor_make_it_grow() {
+    // The switch thread is not running yet: no command is taken.
+    let (switch_handle, channels) = channel().unwrap();
     for n in 0..COMMANDS_IN_FLIGHT {
-        assert!(abandon(switch_handle.ask(Command::Stop { force: true })).await.is_none(), "{n}");
+        assert!(poll_once(switch_handle.ask(Command::Stop { force: true })).await.is_none(), "{n}");
     }
-    // The askers are gone, and their commands still take up the queue: one more is refused at once and not queued.
+    // The clients are gone, and their commands still fill the queue: further ones are refused at once and not queued.
     for _ in 0..1_000 {
-        assert_eq!(abandon(switch_handle.ask(Command::Status)).await, Some(None));
+        assert_eq!(poll_once(switch_handle.ask(Command::Status)).await, Some(None));
     }
-    let house = House::run("hang-up", "127.0.0.1", switch_handle, desk);
-    house.switch_handle.until_listening(true).await;
-    let room = async {
-        while house.switch_handle.ask(Command::Status).await.is_none() {
+    let test_switch = TestSwitch::run("hang-up", "127.0.0.1", switch_handle, channels);
+    test_switch.switch_handle.until_listening(true).await;
+    let free = async {
+        while test_switch.switch_handle.ask(Command::Status).await.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), room).await.expect("the loop empties its queue");
-    // None of the commands that nobody waits for was carried out.
-    assert_eq!(house.state().await, State::Running);
-    // The queue is as wide as before.
+    tokio::time::timeout(Duration::from_secs(5), free).await.expect("the loop empties its queue");
+    // None of the abandoned commands was executed.
+    assert_eq!(test_switch.state().await, State::Running);
+    // The queue has its full capacity again.
     for _ in 0..COMMANDS_IN_FLIGHT {
-        assert!(house.switch_handle.ask(Command::Status).await.is_some());
+        assert!(test_switch.switch_handle.ask(Command::Status).await.is_some());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn an_idle_exchange_shows_its_heartbeat_and_its_status_without_being_asked() {
-    let house = House::start("heartbeat", "127.0.0.1");
-    house.switch_handle.until_listening(true).await;
-    let running = || house.switch_handle.status().is_some_and(|status| status.state == State::Running);
+async fn an_idle_switch_publishes_its_heartbeat_and_status() {
+    let test_switch = TestSwitch::start("heartbeat", "127.0.0.1");
+    test_switch.switch_handle.until_listening(true).await;
+    let running = || test_switch.switch_handle.status().is_some_and(|status| status.state == State::Running);
     wait("its status is published", running).await;
-    let first = house.switch_handle.heartbeat().expect("a heartbeat");
-    wait("an idle loop goes round", || house.switch_handle.heartbeat().is_some_and(|at| at > first)).await;
-    // Who was answered that it stops reads no older state.
-    house.switch_handle.ask(Command::Stop { force: true }).await.expect("an answer");
-    assert_ne!(house.switch_handle.status().expect("a status").state, State::Running);
+    let first = test_switch.switch_handle.heartbeat().expect("a heartbeat");
+    wait("an idle loop iterates", || test_switch.switch_handle.heartbeat().is_some_and(|at| at > first))
+        .await;
+    // A client whose stop command was answered reads no older state.
+    test_switch.switch_handle.ask(Command::Stop { force: true }).await.expect("an answer");
+    assert_ne!(test_switch.switch_handle.status().expect("a status").state, State::Running);
 }
 
 async fn wait(what: &str, mut there: impl FnMut() -> bool) {
@@ -274,9 +275,9 @@ async fn wait(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_connection_is_spoken_with_in_both_directions() {
-    let house = House::start("stream", "127.0.0.1");
-    let mut stream = tokio::net::TcpStream::connect(house.tcp()).await.unwrap();
+async fn a_tcp_connection_carries_requests_and_responses() {
+    let test_switch = TestSwitch::start("stream", "127.0.0.1");
+    let mut stream = tokio::net::TcpStream::connect(test_switch.tcp()).await.unwrap();
     let local = stream.local_addr().unwrap();
     for n in 0..3 {
         stream.write_all(options(n, "TCP", local).as_bytes()).await.unwrap();
@@ -288,23 +289,23 @@ async fn a_connection_is_spoken_with_in_both_directions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_sip_side_stops_and_starts_again_on_the_same_ports() {
-    let house = House::start("restart", "127.0.0.1");
-    house.switch_handle.until_listening(true).await;
-    assert_eq!(house.state().await, State::Running);
-    house.switch_handle.ask(Command::Stop { force: false }).await.expect("an answer");
-    house.switch_handle.until_listening(false).await;
-    assert_eq!(house.state().await, State::Stopped);
-    UdpSocket::bind(house.udp()).expect("the port is free");
-    house.switch_handle.ask(Command::Start).await.expect("an answer");
-    house.switch_handle.until_listening(true).await;
+async fn the_sip_listeners_stop_and_start_again_on_the_same_ports() {
+    let test_switch = TestSwitch::start("restart", "127.0.0.1");
+    test_switch.switch_handle.until_listening(true).await;
+    assert_eq!(test_switch.state().await, State::Running);
+    test_switch.switch_handle.ask(Command::Stop { force: false }).await.expect("an answer");
+    test_switch.switch_handle.until_listening(false).await;
+    assert_eq!(test_switch.state().await, State::Stopped);
+    UdpSocket::bind(test_switch.udp()).expect("the port is free");
+    test_switch.switch_handle.ask(Command::Start).await.expect("an answer");
+    test_switch.switch_handle.until_listening(true).await;
     let socket = phone();
-    let said = exchange(&socket, house.udp(), &options(1, "UDP", socket.local_addr().unwrap()));
-    assert!(said.starts_with("SIP/2.0 200 "), "{said}");
+    let response = request(&socket, test_switch.udp(), &options(1, "UDP", socket.local_addr().unwrap()));
+    assert!(response.starts_with("SIP/2.0 200 "), "{response}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_port_that_is_taken_is_named() {
+async fn binding_a_port_in_use_fails_with_addr_in_use() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = server::net::udp::UdpListener::bind(0, address, None).unwrap_err();
