@@ -1,4 +1,5 @@
-//! The dial plan: where a dialled number leads, and why. Pure: the same directory and the same request give the same answer.
+//! The dial plan: maps a dialled number or user name to a route, with a trace of the rules that matched. Pure: the same directory and the same
+//! request give the same decision.
 
 use std::sync::Arc;
 
@@ -8,27 +9,27 @@ use crate::{
     OutboundRoute, TraceStep, policy, trunk,
 };
 
-/// An application that answers by itself.
+/// A built-in application that answers a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Application {
-    /// `*43`: what you say comes back.
+    /// `*43`: echo test.
     Echo,
-    /// `*44`: 1004 Hz at 0 dBm0.
+    /// `*44`: a test tone of 1004 Hz at 0 dBm0.
     Milliwatt,
-    /// `*97`: the voicemail of the phone that dials it (S72).
+    /// `*97`: the mailbox of the calling extension (S72).
     Voicemail,
-    /// `*98`: a voicemail that is asked for by its number (S72).
+    /// `*98`: asks for the extension number of the mailbox (S72).
     AnyVoicemail,
-    /// A setting of the extension that dials a feature code. The codes are configured, so no number of the dial plan leads here.
+    /// A feature code that changes a setting of the calling extension. The codes are configured, so this one has no fixed number.
     Settings,
 }
 
 impl Application {
-    /// All that have a number.
+    /// All applications with a fixed number.
     pub const ALL: [Application; 4] =
         [Application::Echo, Application::Milliwatt, Application::Voicemail, Application::AnyVoicemail];
 
-    /// The number that reaches it.
+    /// The number that reaches the application; empty for [`Application::Settings`].
     pub fn number(self) -> &'static str {
         match self {
             Application::Echo => "*43",
@@ -40,31 +41,31 @@ impl Application {
     }
 }
 
-/// Where a call leads.
+/// Destination of a call.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Route {
-    /// To the phones of an extension.
+    /// The registered phones of an extension.
     Extension(Arc<Extension>),
-    /// To the phones of a credential that has no extension, by its user name.
+    /// The registered phones of a credential without an extension, by user name.
     Username(Arc<str>),
-    /// To an application.
+    /// A built-in application.
     Application(Application),
-    /// To the outside.
+    /// An outside number, by the trunks listed.
     Trunk(Arc<OutboundRoute>),
-    /// Nowhere.
+    /// Refused with this cause.
     Refused(Cause),
 }
 
-/// A route and the rules that led to it.
+/// A route and the trace of the rules that led to it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Decision {
-    /// Where to.
+    /// The destination.
     pub route: Route,
-    /// Why.
+    /// The rules that were evaluated, in order.
     pub trace: Vec<TraceStep>,
 }
 
-/// Who asks for a call: the road that it comes by, and what the one who dialled (or who forwards) may dial.
+/// Who places the call: its origin, and the dial permissions of the caller or of the extension that forwards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct DialContext {
@@ -72,10 +73,10 @@ pub struct DialContext {
     pub permissions: DialPermissions,
 }
 
-/// Decide where what was dialled leads. `dialled` is the user part of the Request-URI or `toNumber`: a number or a user name.
+/// Route a call. `dialled` is the user part of the Request-URI, or the API's `toNumber`: a number or a user name.
 pub fn route(directory: &Directory, asker: DialContext, dialled: &str) -> Decision {
     let mut trace = Vec::new();
-    let known = directory.credential(dialled).is_some(); // `12.34` may be a user name
+    let known = directory.credential(dialled).is_some(); // a user name may look like a number with separators: `12.34`
     let number = if known { dialled.into() } else { policy::normalise(dialled) };
     let route = decide(directory, asker, &number, &mut trace);
     Decision { route, trace }

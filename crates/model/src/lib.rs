@@ -1,4 +1,5 @@
-//! What the telephone office knows (users, extensions, keys, credentials) and how to decide from it. Pure values: no database, no network.
+//! Domain model of the PBX (users, extensions, API keys, credentials, trunks, schedules) and its routing decisions. Pure values: no database,
+//! no network.
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

@@ -1,28 +1,28 @@
-//! Numbers as people dial them, and extension numbers.
+//! Dialled numbers and extension numbers.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no number.
+/// Why a text is not a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NumberError {
-    /// S32.
+    /// Not a dialled number (S32).
     #[error("a number is 1 to 32 characters out of 0-9, * and #, with a + before them or not")]
     Dialled,
-    /// The rule for extensions.
+    /// Not an extension number: the rule of the requirements is 2 to 6 digits.
     #[error("an extension number has 2 to 6 digits")]
     Extension,
 }
 
-/// What somebody dialled: `^\+?[0-9*#]{1,32}$` (S32). `+0987654321` is one, though no E.164 number begins so.
+/// A dialled number: `^\+?[0-9*#]{1,32}$` (S32). `+0987654321` is legal, although no E.164 number begins with 0.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DialledNumber(Arc<str>);
 
 impl DialledNumber {
-    /// Accept a dialled number.
+    /// Parse a dialled number. Visual separators are not accepted; see [`crate::policy::normalise`].
     pub fn parse(text: &str) -> Result<DialledNumber, NumberError> {
         let digits = text.strip_prefix('+').unwrap_or(text);
         let legal = |c: char| c.is_ascii_digit() || c == '*' || c == '#';
@@ -32,7 +32,7 @@ impl DialledNumber {
         Ok(DialledNumber(text.into()))
     }
 
-    /// As it was dialled.
+    /// The number as it was dialled, with `+` where it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,7 +44,7 @@ impl DialledNumber {
 pub struct ExtensionNumber(Arc<str>);
 
 impl ExtensionNumber {
-    /// Accept an extension number.
+    /// Parse an extension number.
     pub fn parse(text: &str) -> Result<ExtensionNumber, NumberError> {
         if !(2..=6).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(NumberError::Extension);
@@ -52,7 +52,7 @@ impl ExtensionNumber {
         Ok(ExtensionNumber(text.into()))
     }
 
-    /// The digits.
+    /// The 2 to 6 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

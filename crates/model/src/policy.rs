@@ -1,7 +1,7 @@
-//! The dial policy: whether a number may be called at all, by this road, by this caller (S188; security.md rows 7 and 31).
+//! The dial policy: whether a number may be dialled at all, from this origin and with these permissions (S188; security.md rows 7 and 31).
 //!
-//! Every road to the outside passes through [`check`]: phones, the API, forwarding, schedules and trunks. A number is judged in every way
-//! that a carrier could read it, so that no spelling opens what another one shuts.
+//! Every outbound call passes [`check`]: calls from phones, the API, forwarding, schedules and trunks. A number is checked in every
+//! interpretation that a carrier could give it, so that no spelling of a blocked number is allowed.
 
 mod emergency;
 mod ranges;
@@ -16,14 +16,14 @@ pub use ranges::{Kind, country_of};
 
 use crate::{Cause, DialledNumber, ExtensionNumber, TraceStep};
 
-/// The longest number there is (ITU-T E.164 §6).
+/// Maximum number of digits of an international number (ITU-T E.164 §6).
 const LONGEST: usize = 15;
-/// What is dialled before a country code, in Australia, in North America, and elsewhere.
+/// International call prefixes of Australia, of North America, and of the rest of the world.
 const PREFIXES: [&str; 3] = ["0011", "011", "00"];
-/// With its trunk prefix no national number is longer.
+/// Maximum number of digits of a national number with its trunk prefix.
 const LONGEST_NATIONAL: usize = 12;
 
-/// What an extension may dial (S188).
+/// Classes of numbers that an extension may dial (S188).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
@@ -41,7 +41,7 @@ impl Default for DialPermissions {
 }
 
 impl DialPermissions {
-    /// Whether nothing is permitted here that `other` forbids.
+    /// Whether every permission of this set is also in `other`.
     pub fn is_subset_of(self, other: DialPermissions) -> bool {
         let at_most = |mine: bool, theirs: bool| theirs || !mine;
         at_most(self.internal, other.internal)
@@ -51,50 +51,50 @@ impl DialPermissions {
     }
 }
 
-/// By which road a call comes.
+/// Origin of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallOrigin {
-    /// A registered phone dialled.
+    /// A registered phone.
     Phone,
-    /// The API asked for it.
+    /// The REST API.
     Api,
-    /// An extension forwards, or follows its owner; a phone's 302 too.
+    /// Forwarding or follow-me of an extension; also a phone's 302.
     Forward,
-    /// A recurring call is due.
+    /// A recurring call.
     Schedule,
-    /// A carrier delivers a call: it may reach the office, and never the outside again.
+    /// An inbound call from a carrier: it may reach an extension, never another trunk.
     Trunk,
 }
 
-/// What kind of call it is, and so which permission it needs.
+/// Class of a call: the permission that it needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum CallClass {
     Internal,
-    /// A call for help: no permission and no limit stands in its way.
+    /// An emergency call: it needs no permission, and no limit applies.
     Emergency,
     National,
     International,
     Premium,
 }
 
-/// The rules of the house, the same for every extension.
+/// Dial rules of the installation, the same for every extension.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DialRules {
-    /// The country code that national numbers belong to, `34`; unknown where none.
+    /// Country code of national numbers, `34`; `None` where unknown.
     pub country: Option<Arc<str>>,
-    /// Beginnings of numbers abroad that may be dialled, in international form without `+`; all where empty.
+    /// Prefixes of foreign numbers that may be dialled, in international form without `+`; all where empty.
     pub allowed: Arc<[Arc<str>]>,
-    /// High-risk countries that the house does call, in the same form.
+    /// High-risk countries that are allowed nevertheless, in the same form.
     pub opened: Arc<[Arc<str>]>,
-    /// Further beginnings that are never dialled.
+    /// Additional blocked prefixes, in the same form.
     pub blocked: Arc<[Arc<str>]>,
-    /// The numbers that call for help, instead of the common ones and those of the country.
+    /// Emergency numbers that replace the common ones and those of the country.
     pub emergency: Arc<[Arc<str>]>,
 }
 
-/// A dialled text without what people and address books put into numbers: `tel:`, parameters, and the separators of RFC 3966 §5.1.1.
-/// A text that is no number comes back as it was.
+/// The dialled text without a `tel:` scheme, parameters and the visual separators of RFC 3966 §5.1.1. A text that is not a number is returned
+/// unchanged.
 pub fn normalise(text: &str) -> Cow<'_, str> {
     let bare = text.strip_prefix("tel:").or_else(|| text.strip_prefix("TEL:")).unwrap_or(text);
     let bare = bare.split(';').next().unwrap_or_default();
@@ -106,7 +106,7 @@ pub fn normalise(text: &str) -> Cow<'_, str> {
     if DialledNumber::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
 }
 
-/// Judge a number for the outside. The step that decided is added to `trace`.
+/// Check an outbound number. The step that decided is appended to `trace`.
 pub fn check(
     rules: &DialRules,
     road: CallOrigin,
@@ -119,7 +119,8 @@ pub fn check(
     verdict
 }
 
-/// What nobody may dial by this road, whatever his permissions. What could be an extension or an application is left to the dial plan.
+/// Check only what is blocked from this origin whatever the caller's permissions. Numbers that could be an extension or a feature code are left
+/// to the dial plan.
 pub fn check_always_blocked(
     rules: &DialRules,
     road: CallOrigin,
@@ -133,7 +134,7 @@ pub fn check_always_blocked(
     evaluate(rules, road, all, number).2.map(|_| ())
 }
 
-/// Judge a call to one of our own extensions.
+/// Check a call to a local extension.
 pub fn check_internal(
     road: CallOrigin,
     who: DialPermissions,
@@ -214,8 +215,8 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
     }
 }
 
-/// The number in international form without `+`, for the edge that goes to a carrier: none where the house does not say which country
-/// its national numbers belong to, or where there can be no such number.
+/// The number in international form without `+`, as given to a carrier. `None` where it is national and the country is not configured, or
+/// where it cannot be a legal E.164 number.
 pub fn e164(rules: &DialRules, number: &DialledNumber) -> Option<String> {
     let spoken = Spoken::of(number)?;
     let main = spoken.main(rules);
@@ -228,22 +229,22 @@ fn lists(prefixes: &[Arc<str>], digits: &str) -> bool {
     prefixes.iter().any(|prefix| digits.starts_with(&**prefix))
 }
 
-/// A number as it was dialled: whether with `+`, and its digits.
+/// The digits of a dialled number, and whether it had a `+`.
 struct Spoken<'a> {
     plus: bool,
     digits: &'a str,
 }
 
-/// How we read a number ourselves.
+/// The primary interpretation of a number.
 struct Main {
-    /// In international form, or as dialled where our country is unknown.
+    /// International form, or as dialled where the country is not configured.
     digits: String,
-    /// Whether it is a number of our own country.
+    /// Whether it belongs to the configured country.
     home: bool,
 }
 
 impl<'a> Spoken<'a> {
-    /// None where keys stand between digits. Those behind them end the dialling, and carriers drop them.
+    /// `None` where `*` or `#` stand between digits. At the end they terminate dialling and carriers drop them.
     fn of(number: &'a DialledNumber) -> Option<Spoken<'a>> {
         let text = number.as_str().trim_end_matches(['#', '*']);
         let digits = text.strip_prefix('+').unwrap_or(text);
@@ -251,7 +252,7 @@ impl<'a> Spoken<'a> {
         legal.then_some(Spoken { plus: text.len() != digits.len(), digits })
     }
 
-    /// What follows the international prefix, if there is one that is used here (or that nobody here could mean otherwise).
+    /// The digits after the international prefix, if the number has one that is used in this country or cannot be a national prefix.
     fn abroad(&self, rules: &DialRules) -> Option<&'a str> {
         let country = rules.country.as_deref();
         let foreign = country.is_none() || self.plus || self.digits.len() > LONGEST_NATIONAL;
@@ -274,14 +275,14 @@ impl<'a> Spoken<'a> {
         let digits = match country {
             None => self.digits.to_owned(),
             Some("1") => format!("1{}", self.digits.strip_prefix('1').unwrap_or(self.digits)),
-            Some("39") => format!("39{}", self.digits), // Italy's zeros belong to the number
+            Some("39") => format!("39{}", self.digits), // in Italy the leading zero is part of the number
             Some(country) => format!("{country}{}", self.digits.trim_start_matches('0')),
         };
         let home = !(country == Some("1") && is_abroad_in_nanp(&digits));
         Main { digits, home }
     }
 
-    /// Every number in international form that somebody could take this for.
+    /// Every international form that a carrier could read this number as.
     fn readings(&self, rules: &DialRules) -> Vec<String> {
         let mut readings = vec![self.main(rules).digits];
         if let Some(abroad) = self.abroad(rules) {
@@ -291,16 +292,16 @@ impl<'a> Spoken<'a> {
             readings.push(self.digits.trim_start_matches('0').to_owned());
         }
         if self.digits.len() > LONGEST_NATIONAL {
-            // A figure for an outside line before the international prefix: no national number is so long.
+            // An outside-line digit before the international prefix: no national number is that long.
             let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
             let behind = lines.filter_map(|digits| PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
             readings.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
         }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
-            readings.push(format!("1{}", self.digits)); // North America dials ten digits
+            readings.push(format!("1{}", self.digits)); // ten-digit dialling of North America
         }
         for place in 0..readings.len() {
-            // A trunk prefix that was left in: +44 (0) …, +1 1 ….
+            // A trunk prefix that was not removed: +44 (0) …, +1 1 ….
             let Some(reading) = readings.get(place).cloned() else { continue };
             let Some(country) = country_of(&reading) else { continue };
             let rest = reading.get(country.len()..).unwrap_or_default();

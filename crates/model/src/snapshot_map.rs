@@ -1,4 +1,4 @@
-//! A map whose copies share what did not change: a snapshot costs reference counts, a change copies one part in 256.
+//! A persistent map: a clone costs reference counts, and a change copies one of 256 buckets.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const PARTS: usize = 256;
 
-/// Values in the order of their keys' hashes, which lie beside them: a search reads the keys of others only where hashes are equal.
+/// One bucket, sorted by key hash. The hash is stored with the key, so that a search compares keys only where hashes are equal.
 type Part<K, V> = Arc<Vec<(u64, K, Arc<V>)>>;
 
-/// How many entries walks over a table and its copies have passed: what the simulator holds each input to.
+/// Number of entries that iterations over a map and its clones have visited: the simulator bounds the work per input with it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steps(Arc<AtomicU64>);
 
@@ -38,7 +38,7 @@ impl<K: Ord + Hash + Clone, V> Default for SnapshotMap<K, V> {
 }
 
 impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
-    /// What `key` names.
+    /// The value of `key`.
     pub fn get<Q>(&self, key: &Q) -> Option<&Arc<V>>
     where
         K: std::borrow::Borrow<Q>,
@@ -50,7 +50,7 @@ impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
         part.get(place).map(|(_, _, value)| value)
     }
 
-    /// Put a value; the old one is returned.
+    /// Insert a value and return the previous one.
     pub fn insert(&mut self, key: K, value: V) -> Option<Arc<V>> {
         let hash = hash(&key);
         let part = Arc::make_mut(Arc::make_mut(&mut self.parts).get_mut(part(hash))?);
@@ -65,7 +65,7 @@ impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
         }
     }
 
-    /// Take a value away.
+    /// Remove a value.
     pub fn remove<Q>(&mut self, key: &Q) -> Option<Arc<V>>
     where
         K: std::borrow::Borrow<Q>,
@@ -78,7 +78,7 @@ impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
         Some(part.remove(place).2)
     }
 
-    /// Change a value in place, one that is made where there is none; it is copied only where a snapshot holds it too.
+    /// Update the value of `key` in place, inserting a default first where there is none. Copies the value only where a clone shares it.
     pub fn alter(&mut self, key: K, change: impl FnOnce(&mut V))
     where
         V: Clone + Default,
@@ -96,44 +96,44 @@ impl<K: Ord + Hash + Clone, V> SnapshotMap<K, V> {
         }
     }
 
-    /// How many there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// All values, part by part: the same order for the same keys, but not sorted.
+    /// All values, bucket by bucket: a stable order for the same keys, but not sorted.
     pub fn values(&self) -> impl Iterator<Item = &Arc<V>> {
         let entered = |part: &&Part<K, V>| self.steps.add(part.len() as u64);
         self.parts.iter().inspect(entered).flat_map(|part| part.iter().map(|(_, _, value)| value))
     }
 
-    /// Whether nothing has changed between two copies of one table, without a look at what is in them.
+    /// Whether two clones share all their buckets, without comparing entries. `false` is possible for equal maps.
     pub fn is_unchanged(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.parts, &other.parts)
     }
 
-    /// Entries that walks have passed, of this table and its copies.
+    /// Number of entries that iterations over this map and its clones have visited.
     pub(crate) fn steps(&self) -> u64 {
         self.steps.get()
     }
 }
 
-/// Keys are made by holders of API keys, not by strangers, so the hash needs no secret.
+/// Keys are created by holders of API keys, not by anonymous peers, so the hash needs no secret.
 fn hash<Q: Hash + ?Sized>(key: &Q) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
-/// Which part a key lies in.
+/// Index of the bucket of a hash.
 fn part(hash: u64) -> usize {
     hash as usize % PARTS
 }
 
-/// Where in its part a key is, or belongs.
+/// Position of a key in its bucket, or the position where it would be inserted.
 fn place<K, V, Q>(part: &[(u64, K, Arc<V>)], hash: u64, key: &Q) -> Result<usize, usize>
 where
     K: std::borrow::Borrow<Q>,

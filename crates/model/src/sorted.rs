@@ -1,17 +1,17 @@
-//! A sorted map whose copies share what did not change: a snapshot costs a reference count, a change copies one chunk and the list of
-//! chunks, and a page costs what it shows.
+//! A persistent sorted map: a clone costs a reference count, a change copies one chunk and the list of chunks, and a page costs its own
+//! length.
 
 use std::sync::Arc;
 
 use crate::snapshot_map::Steps;
 
-/// A chunk that grows beyond this is cut in two.
+/// A chunk longer than this is split in two.
 const CHUNK: usize = 256;
 
-/// Entries in the order of their keys; never empty.
+/// Entries in key order; never empty.
 type Chunk<K, V> = Arc<Vec<(K, V)>>;
 
-/// See the module. Readers hold a clone; the writer changes its own and hands out clones.
+/// A persistent sorted map. Readers hold a clone; the writer changes its own and hands out clones.
 #[derive(Clone, Debug)]
 pub(crate) struct Sorted<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
@@ -25,14 +25,14 @@ impl<K, V> Default for Sorted<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
-    /// What `key` names.
+    /// The value of `key`.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let chunk = self.chunks.get(self.chunk_of(key))?;
         let place = chunk.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
         chunk.get(place).map(|(_, value)| value)
     }
 
-    /// Put a value; one of the same key is replaced.
+    /// Insert a value, replacing one of the same key.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         let at = self.chunk_of(&key);
         let chunks = Arc::make_mut(&mut self.chunks);
@@ -56,7 +56,7 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         }
     }
 
-    /// Take a value away.
+    /// Remove a value.
     pub(crate) fn remove(&mut self, key: &K) {
         let at = self.chunk_of(key);
         let chunks = Arc::make_mut(&mut self.chunks);
@@ -70,7 +70,7 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         }
     }
 
-    /// The entries behind those that come `before`, which is true for a beginning of the order and for nothing after it.
+    /// Iterate over the entries after those for which `before` is true. `before` must be true for a prefix of the order and false for the rest.
     pub(crate) fn after<'s>(
         &'s self,
         before: &dyn Fn(&K) -> bool,
@@ -87,7 +87,7 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         self.steps.get()
     }
 
-    /// The chunk that a key lies in, or belongs into.
+    /// Index of the chunk that contains a key, or would contain it.
     fn chunk_of(&self, key: &K) -> usize {
         let begins = |chunk: &Chunk<K, V>| chunk.first().is_some_and(|(first, _)| first <= key);
         self.chunks.partition_point(begins).saturating_sub(1)

@@ -1,11 +1,11 @@
-//! Extensions in the orders in which they are listed, so that a page costs what it shows and a change what it changes.
+//! Sorted indexes of the extensions for paged lists: a page costs its own length, a change costs one update.
 
 use std::sync::Arc;
 
 use crate::sorted::Sorted;
 use crate::{Directory, Extension, ExtensionNumber, UserId};
 
-/// See the module.
+/// Extensions by number, and by user and number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
     by_number: Sorted<ExtensionNumber, Arc<Extension>>,
@@ -19,7 +19,7 @@ impl Order {
         self.by_user.insert(key, Arc::clone(extension));
     }
 
-    /// Take an extension away, unless another one has its place by now.
+    /// Remove an extension from the indexes, unless another one has its number by now.
     pub(super) fn remove(&mut self, old: &Extension) {
         if self.by_number.get(&old.number).is_some_and(|there| there.id == old.id) {
             self.by_number.remove(&old.number);
@@ -36,13 +36,13 @@ impl Order {
 }
 
 impl Directory {
-    /// All extensions by number, those after the number `cursor`.
+    /// All extensions by number, after the number `cursor`.
     pub fn extensions_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &Arc<Extension>> {
         let before = |number: &ExtensionNumber| cursor.is_some_and(|cursor| number.as_str() <= cursor);
         self.order.by_number.after(&before).map(|(_, extension)| extension)
     }
 
-    /// The extensions of a user by number, those after the number `cursor`.
+    /// The extensions of a user by number, after the number `cursor`.
     pub fn extensions_of<'a>(
         &'a self,
         user: &UserId,
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(numbers(directory.extensions_of(&ann, None)), "1003 205");
         assert_eq!(numbers(directory.extensions_of(&ann, Some("1003"))), "205");
 
-        // A copy that is older than a change goes on without it, whoever of the two is asked first.
+        // A clone does not see later changes, whichever of the two is read first.
         let (before, mut after) = (directory.clone(), directory.clone());
         after.apply(Change::ExtensionGone(ExtensionId::parse("3").unwrap()));
         after.apply(Change::Extension(extension("4", "user_ann", "70")));

@@ -1,24 +1,24 @@
-//! How a number is written on the wire of a trunk.
+//! Number formats of trunks: how called and calling numbers are written for a carrier.
 
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, TrunkSettings};
 use crate::{DialledNumber, ExtensionNumber};
 
-/// What a carrier wants to read.
+/// Number format that a carrier expects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberFormat {
-    /// `+` and 7 to 15 digits; a number that cannot be written so does not go by this trunk.
+    /// `+` and 7 to 15 digits. A number that cannot be written so is not sent over this trunk.
     #[default]
     E164,
     /// The same digits without `+`.
     Digits,
-    /// What was dialled, prefixes aside.
+    /// As dialled, apart from the trunk's prefixes.
     Dialled,
 }
 
-/// Whether two numbers are the same, however their international prefix is written.
+/// Whether two numbers are equal, ignoring an international prefix `+` or `00`.
 pub fn same_number(a: &str, b: &str) -> bool {
     fn bare(text: &str) -> &str {
         text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text)
@@ -27,8 +27,8 @@ pub fn same_number(a: &str, b: &str) -> bool {
 }
 
 impl TrunkSettings {
-    /// A dialled number as this carrier reads it; `None` where it cannot be written so. `whole` is the same number with its country code
-    /// and no `+`, where the house knows it. Numbers that call for help go as they were dialled.
+    /// A dialled number in this carrier's format; `None` where it cannot be written so. `whole`: the E.164 digits of the number without `+`, where
+    /// known. Emergency numbers (`help`) are sent as dialled, without `+`.
     pub fn on_the_wire(&self, number: &DialledNumber, whole: Option<&str>, help: bool) -> Option<String> {
         let text = number.as_str();
         if help {
@@ -57,14 +57,14 @@ impl TrunkSettings {
         })
     }
 
-    /// The number that this carrier will take a dialled one for, in a form that the dial policy reads: prefixes are cut, and added where
-    /// they begin an international number. None where it does not go by this trunk.
+    /// The number that this carrier will read, in a form that the dial policy can check: prefixes are stripped, and added where
+    /// they begin an international number. `None` where the number is not sent over this trunk.
     pub(crate) fn meant(&self, number: &DialledNumber, whole: Option<&str>) -> Option<DialledNumber> {
         let wire = self.on_the_wire(number, whole, false)?;
         let text = match self.number_format {
             NumberFormat::E164 => wire,
             NumberFormat::Digits => format!("+{wire}"),
-            // A prefix that begins no number names a way through the carrier's house.
+            // A prefix that does not begin an international number selects a route at the carrier.
             NumberFormat::Dialled => match &self.add_prefix {
                 Some(prefix) if !prefix.as_str().starts_with('+') => {
                     wire.strip_prefix(prefix.as_str()).unwrap_or(&wire).to_owned()
@@ -75,13 +75,13 @@ impl TrunkSettings {
         DialledNumber::parse(&text).ok()
     }
 
-    /// The number by which callers outside reach an extension over this trunk.
+    /// The DID by which outside callers reach an extension over this trunk.
     pub fn number_of(&self, extension: &ExtensionNumber) -> Option<&str> {
         let mine = self.dids.iter().find(|did| did.extension.as_ref() == Some(extension));
         mine.map(|did| did.number.as_str())
     }
 
-    /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
+    /// The caller number shown to the callee. `shown`: the number that the call carries. `None` where no number results.
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
         let did = || self.number_of(extension?).map(str::to_owned);

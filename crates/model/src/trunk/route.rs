@@ -1,4 +1,4 @@
-//! Where trunks lead: which of them carry a number outside, and whom a carrier's call reaches.
+//! Trunk routing: the trunks that can carry an outbound number, and the extension that an inbound call reaches.
 
 use std::sync::Arc;
 
@@ -7,33 +7,33 @@ use crate::dialplan::{CallOrigin, Decision, DialContext, Route, to_extension};
 use crate::policy::{self, DialRules};
 use crate::{Cause, DialPermissions, DialledNumber, Directory, TraceStep};
 
-/// A number outside, and the trunks that can carry it, in the order in which they are tried.
+/// An outbound number and the trunks that can carry it, in failover order.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OutboundRoute {
-    /// As it was dialled.
+    /// The number as dialled.
     pub number: DialledNumber,
-    /// With its country code and no `+`, where the house knows that.
+    /// Its E.164 digits without `+`; `None` where the country is not configured.
     pub e164: Option<String>,
-    /// It calls for help: no limit stands in its way (security.md row 31).
+    /// Whether it is an emergency number: no limit applies (security.md row 31).
     pub is_emergency: bool,
-    /// Who asked for it: what goes on the wire is judged once more.
+    /// Origin and permissions of the call: the number that a trunk's prefixes produce is checked again with them.
     pub context: DialContext,
-    /// Never empty.
+    /// Candidate trunks; never empty in a route.
     pub trunks: Vec<Arc<Trunk>>,
 }
 
-/// Why a number does not go by a trunk.
+/// Why a trunk cannot carry a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TrunkReject {
-    /// Its carrier could not read it.
+    /// The number cannot be written in the carrier's format.
     Unwritten,
-    /// What the trunk's prefixes make of it may not be dialled.
+    /// The number that the trunk's prefixes produce may not be dialled.
     Forbidden(Cause),
 }
 
 impl OutboundRoute {
-    /// The number as a trunk's carrier reads it. What its prefixes make of it is judged like a number that was dialled, so that no rewriting
-    /// opens what the policy shuts (security.md row 7).
+    /// The number in the trunk's format. If the trunk's prefixes change the number, the result is checked by the dial policy again, so that no
+    /// rewriting opens a blocked number (security.md row 7).
     pub fn to_carrier_format(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, TrunkReject> {
         let settings = &trunk.settings;
         let written = settings
@@ -52,7 +52,7 @@ impl OutboundRoute {
     }
 }
 
-/// Lead a number that may be dialled to the trunks; 404 where none carries it (S194), 403 where each would dial what may not be dialled.
+/// Route a permitted number to the trunks; 404 where none carries it (S194), 403 where every trunk would dial a blocked number.
 pub(crate) fn outside(
     directory: &Directory,
     asker: DialContext,
@@ -60,7 +60,7 @@ pub(crate) fn outside(
     help: Option<&str>,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
-    // However it was spelled, help is called by its plain number.
+    // An emergency call dials the plain emergency number, whatever spelling was dialled.
     let number = help.and_then(|help| DialledNumber::parse(help).ok()).unwrap_or(number);
     let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
     let mut outside =
@@ -87,8 +87,8 @@ pub(crate) fn outside(
     Route::Trunk(Arc::new(outside))
 }
 
-/// Decide whom a call from a trunk reaches: an extension, or nobody. It never leads outside again (security.md row 8). `dialled` are the
-/// numbers that it may name, the more telling one first.
+/// Route a call from a trunk to an extension. It is never routed to a trunk again (security.md row 8). `dialled`: candidate called numbers of
+/// the request, the most specific first.
 pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decision {
     let mut trace = Vec::new();
     let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
@@ -101,13 +101,13 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
         }
         None => {
             say("did", format!("the number is no DID of {}", trunk.name));
-            // A trunk that names no DIDs takes all numbers of its carrier (S106).
+            // A trunk without a matching DID sends all numbers to its default extension (S106).
             settings.default_extension.as_ref()
         }
     };
     let extension = match wanted {
         Some(number) => directory.extension_by_number(number),
-        // A DID for which nobody is named reaches the first extension (S106).
+        // A DID without an extension and without a default reaches the first extension (S106).
         None if did.is_some() => directory.extensions_after(None).next(),
         None => None,
     };
@@ -125,7 +125,7 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     Decision { route, trace }
 }
 
-/// Whether a trunk names one of these numbers.
+/// Whether one of these numbers is a DID of the trunk.
 pub fn names(trunk: &Trunk, dialled: &[&str]) -> bool {
     trunk.settings.dids.iter().any(|did| dialled.iter().any(|n| same_number(did.number.as_str(), n)))
 }
