@@ -1,4 +1,4 @@
-//! Fill a database for measurements: `fill URL DATA-DIR CALLS EXTENSIONS`. The same numbers make the same office.
+//! Fill a database with sample data for measurements: `fill URL DATA-DIR CALLS EXTENSIONS`. The same arguments give the same data.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ use model::{
     ExtensionStatus, Forwarding, Ha1, LegRecord, LegRole, Quality, TraceStep, User, UserId,
 };
 
-/// Owners of the extensions; each is called and calls as often as the others.
+/// Owners of the extensions; calls are spread evenly over them.
 const USERS: u64 = 500;
-/// Numbers outside that are called.
+/// Number of distinct outside numbers.
 const OUTSIDE: u64 = 50_000;
-/// Calls of one transaction.
+/// Calls per transaction.
 const BATCH: u64 = 2_000;
 
 fn main() -> ExitCode {
@@ -85,7 +85,7 @@ async fn fill(url: &str, data: &Path, calls: u64, extensions: u64) -> Result<(),
     Ok(())
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): good enough to scatter numbers.
+/// SplitMix64 (Steele, Lea, Flood 2014): sufficient to scatter numbers.
 fn roll(dice: &mut u64, sides: u64) -> u64 {
     *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *dice;

@@ -1,4 +1,4 @@
-//! Tables `events` (who changed what, from where: S74, S88–S95) and `outbox` (the changes, for other nodes).
+//! Tables `events` (audit trail: S74, S88–S95) and `outbox` (changes for other nodes).
 
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,84 +13,84 @@ use crate::pool::{AdvisoryLock, Conn, Pool};
 use crate::row::{Reader, TENANT, Table, json};
 use crate::sql::{On, Row, query};
 
-/// An event to be written with a change, in the same transaction.
+/// An event to write in the transaction of a change.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Audit {
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What happened, `voip_extension_created` (S89).
+    /// Event type, `voip_extension_created` (S89).
     pub kind: &'static str,
-    /// Whose things were touched.
+    /// Owner of the entity.
     pub user: Option<UserId>,
-    /// The id of the thing touched; empty where there are many.
+    /// Id of the entity; empty where there are several.
     pub subject: String,
-    /// The key that did it; none for the command line and the first start.
+    /// API key of the request; `None` for the command line and the first start.
     pub key: Option<ApiKeyId>,
-    /// Where the request came from.
+    /// Client address of the request.
     pub ip: Option<IpAddr>,
-    /// The request's id; empty where there was none.
+    /// Request id; empty where there was none.
     pub request: String,
-    /// What changed, before and after; never a secret (S90).
+    /// The change, before and after; never a secret (S90).
     pub detail: serde_json::Value,
 }
 
-/// An event that was written.
+/// A stored event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Its number: later events have higher ones.
+    /// Number: increases with each event.
     pub seq: i64,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What happened.
+    /// Event type.
     pub kind: String,
-    /// Whose things were touched.
+    /// Owner of the entity.
     pub user: Option<UserId>,
-    /// The id of the thing touched.
+    /// Id of the entity.
     pub subject: String,
-    /// The key that did it.
+    /// API key of the request.
     pub key: Option<ApiKeyId>,
-    /// Where from.
+    /// Client address of the request.
     pub ip: Option<String>,
-    /// The request's id.
+    /// Request id.
     pub request: String,
-    /// What changed.
+    /// The change.
     pub detail: serde_json::Value,
-    /// Who may read it besides: the user at the other end of a call.
+    /// The user at the other end of a call, who may read it too.
     #[serde(default)]
     pub other_user: Option<UserId>,
 }
 
-/// Which events.
+/// Filter of an event page.
 #[derive(Clone, Debug)]
 pub struct EventFilter {
-    /// Only those of this kind.
+    /// Event type; all where `None`.
     pub kind: Option<String>,
-    /// Only those that touch this user.
+    /// Owner of the entity; all where `None`.
     pub user: Option<UserId>,
-    /// Only those before this number.
+    /// Only events before this number.
     pub before: Option<i64>,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: u32,
 }
 
-/// Events, newest first.
+/// A page of events, newest first.
 #[derive(Clone, Debug)]
 pub struct EventPage {
     /// The events.
     pub events: Vec<Event>,
-    /// Ask with this as `before` for the rest; `None` where there is none.
+    /// Value of `before` for the next page; `None` on the last page.
     pub next: Option<i64>,
 }
 
-/// Changes in one row of the outbox.
+/// Maximum number of changes in one outbox row.
 const OUTBOX_ROW: usize = 500;
-/// Rows of the outbox that are read at once.
+/// Outbox rows read in one batch.
 const OUTBOX_ROWS: i64 = 100;
 
-/// Write what other nodes will read: the changes, in rows of bounded size. The number of the last row.
+/// Append changes to the outbox, in rows of bounded size. Returns the number of the last row.
 ///
-/// Numbers are given in the order of commits, so that who has read up to one never misses a lower one: take [`AdvisoryLock::Outbox`] first.
+/// Rows are numbered in commit order under [`AdvisoryLock::Outbox`], so that a reader that has seen a number never misses a lower one.
 pub(crate) async fn to_outbox(tx: &mut Conn, changes: &[Change], at: Timestamp) -> Result<i64, StoreError> {
     tx.lock(AdvisoryLock::Outbox).await?;
     let mut seq = last_change(&mut *tx).await?;
@@ -107,12 +107,12 @@ pub(crate) async fn to_outbox(tx: &mut Conn, changes: &[Change], at: Timestamp) 
     Ok(seq)
 }
 
-/// The number of the outbox's last row; 0 where there is none.
+/// The number of the last outbox row; 0 where there is none.
 pub(crate) async fn last_change<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
     query("SELECT COALESCE(MAX(seq), 0) FROM outbox").fetch_one(on).await?.try_get(0)
 }
 
-/// What was committed after row `seq`. Rows are numbered without a gap; where there are fewer than `seq`, a backup was put back.
+/// Changes committed after row `seq`. Rows are numbered without gaps; where the last number is below `seq`, a backup was restored.
 pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<OutboxBatch, StoreError> {
     let rows = query(
         "SELECT seq, changes FROM outbox WHERE tenant = $1 \
@@ -140,7 +140,7 @@ pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<OutboxBa
     Ok(OutboxBatch::Changes { reached, changes })
 }
 
-/// Write an event.
+/// Append an event.
 pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreError> {
     tx.lock(AdvisoryLock::Events).await?;
     let seq = next(&mut *tx).await?;
@@ -168,10 +168,10 @@ pub(crate) async fn newest<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError>
     query("SELECT COALESCE(MAX(seq), 0) FROM events").fetch_one(on).await?.try_get(0)
 }
 
-/// The number of the next event: the microsecond of the clock, or one more than the last where that is higher.
+/// The number of the next event: the current time in microseconds, or the last number plus one where that is higher.
 ///
-/// So a number never comes back, not even after a backup was put back: what was given out meanwhile lies in the past, and who asks for what
-/// came after it gets all that is new.
+/// So a number is never reused, not even after a backup was restored: numbers given out meanwhile lie in the past, and a client that resumes
+/// from one of them gets every new event.
 pub(crate) async fn next<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok((newest(on).await? + 1).max(i64::try_from(clock.as_micros()).unwrap_or(0)))
@@ -183,7 +183,7 @@ pub(crate) const EVENTS: Table = Table {
     rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail", "other_user"],
 };
 
-/// The columns that [`read`] wants.
+/// The columns that [`read`] expects.
 pub(crate) fn columns() -> String {
     EVENTS.columns()
 }

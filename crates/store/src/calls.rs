@@ -1,4 +1,4 @@
-//! Table `calls`: one row per call, alive or over.
+//! Table `calls`: call records, live and ended.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,23 @@ use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, with_keys, wo
 use crate::sql::{Row, query};
 use crate::{Cursor, StoreError, legs};
 
-/// What the exchange is told at start.
+/// Runtime state that the switch restores at start.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeState {
-    /// Bindings, expired ones included.
+    /// Bindings, including expired ones.
     pub bindings: Vec<Binding>,
-    /// Calls without an ending, and their legs that were confirmed.
+    /// Calls that have not ended, with their confirmed legs.
     pub open_calls: Vec<(CallRecord, Vec<DialogSnapshot>)>,
-    /// What calls to the outside have used of late; see [`crate::Store::outside_since`].
+    /// Recent outbound time; see [`crate::Store::outside_since`].
     pub outside: Vec<OutboundCallTime>,
 }
 
-/// Calls, newest first.
+/// A page of calls, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct CallPage {
     /// The calls.
     pub calls: Vec<CallRecord>,
-    /// Where the next page begins; `None` where there is none.
+    /// Position of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) const TABLE: Table = Table {
     ],
 };
 
-/// A row, and the node that has (or had) the call.
+/// Bind a row with the node that has (or had) the call.
 pub(crate) fn bind_at(node: &str, call: &CallRecord, query: Query) -> Query {
     bind(call, query).bind(node)
 }
@@ -75,7 +75,7 @@ fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(json(&call.trace))
 }
 
-/// As much of a number as an index takes: a phone may dial anything.
+/// The part of a number that fits into an index: a phone may dial a text of any length.
 fn indexed(number: &str) -> &str {
     number.get(..number.floor_char_boundary(NUMBER_BYTES)).unwrap_or_default()
 }

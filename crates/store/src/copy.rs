@@ -1,4 +1,4 @@
-//! Moving a SQLite database to PostgreSQL: every table there is, in one transaction, so that an interrupted move leaves nothing behind.
+//! Copying a SQLite database to PostgreSQL: all tables in one transaction, so that an interrupted copy leaves nothing behind.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::row::placeholders;
 use crate::sql::{Row, Value, query};
 use crate::{Store, StoreError, postgres};
 
-/// A table as SQLite describes it: nothing about it is written down twice, so no table can be forgotten.
+/// A table as SQLite's schema describes it, so that no table can be forgotten here.
 struct Moved {
     name: String,
     columns: Vec<(String, Form)>,
 }
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy)]
 enum Form {
     Text,
@@ -25,9 +25,9 @@ enum Form {
 }
 
 impl Store {
-    /// Copy everything to the empty database that `url` names, and answer how many rows each table has. `told` hears of each table that is done.
+    /// Copy all tables to the empty database that `url` names. Returns the total number of rows; `told` is called for each finished table.
     ///
-    /// Nothing may write to either meanwhile. The node of `data_dir` gets the calls, the bindings and the audio.
+    /// No process may write to either database meanwhile. The node of `data_dir` becomes the owner of calls, bindings and audio.
     pub async fn move_to(
         &self,
         url: &str,
@@ -44,7 +44,7 @@ impl Store {
         }
         let target = postgres::open(url, data_dir).await?;
         let mut tx = target.writer.begin().await?;
-        // Two that move to the same place come one after the other, and the second finds it taken.
+        // Two concurrent copies to the same target run one after the other, and the second finds it not empty.
         tx.lock(AdvisoryLock::Migrate).await?;
         let tables = self.tables().await?;
         for table in &tables {
@@ -64,7 +64,7 @@ impl Store {
             total += here as u64;
             told(&table.name, here as u64);
         }
-        // What is not over, and audio in the data directory, is held by the node that it was held by.
+        // The node that owned open calls, bindings and audio files still does.
         for sql in [
             "UPDATE calls SET node = $1 WHERE ended_at IS NULL",
             "UPDATE bindings SET node = $1",

@@ -1,4 +1,5 @@
-//! A turn to change the directory where several nodes may: what is decided while it is held is decided on what is true.
+//! Cluster-wide write lock on the directory (PostgreSQL advisory lock). The holder has applied all committed changes, so its validation runs on
+//! current data.
 
 use model::Change;
 use model::voicemail::Delivery;
@@ -6,31 +7,31 @@ use model::voicemail::Delivery;
 use crate::pool::{AdvisoryLock, Tx};
 use crate::{Audit, Store, StoreError, audit};
 
-/// See the module. On SQLite nobody else writes, and it costs nothing.
+/// The held lock. With SQLite there is only one writer, and it costs nothing.
 #[derive(Debug)]
 pub struct DirectoryLock {
     store: Store,
     tx: Option<Tx>,
-    /// What other nodes have committed meanwhile.
+    /// Changes that other nodes have committed since `seen`.
     pub news: OutboxBatch,
 }
 
-/// What was committed to the outbox after a row of it.
+/// Changes committed after a row of the outbox.
 #[derive(Clone, PartialEq, Debug)]
 pub enum OutboxBatch {
-    /// These changes, in the order of their commits.
+    /// Changes in commit order.
     Changes {
-        /// The row up to which they reach; the one that was asked for where there are none.
+        /// Number of the last row included; the requested row where there are no changes.
         reached: i64,
         /// The changes.
         changes: Vec<Change>,
     },
-    /// Some of it is forgotten already: the directory must be loaded anew.
+    /// Some rows are pruned already: the directory must be loaded again.
     Truncated,
 }
 
 impl Store {
-    /// Take the pen, for who knows the directory as it was after row `seen` of the outbox.
+    /// Take the lock. `seen`: the outbox row up to which the caller has applied all changes.
     pub async fn lock_directory(&self, seen: i64) -> Result<DirectoryLock, StoreError> {
         let store = self.clone();
         if !self.is_shared() {
@@ -60,12 +61,12 @@ impl Store {
 }
 
 impl DirectoryLock {
-    /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
+    /// Commit changes with their outbox rows and an event in one transaction. Returns the number of the last outbox row.
     pub async fn write(self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    /// As [`DirectoryLock::write`], with notification mails to send and several events of the same time.
     pub async fn write_all(
         self,
         changes: &[Change],

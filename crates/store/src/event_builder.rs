@@ -1,4 +1,4 @@
-//! What the journal says, told as events (S88–S95): each fact once and, for one call, in order, in the transaction that makes its rows.
+//! Builds events from journal records (S88–S95): each event once and, for one call, in order, in the transaction that writes the rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,26 +13,26 @@ use crate::row::{KEYS_AT_ONCE, TENANT, insert, placeholders};
 use crate::sql::query;
 use crate::{StoreError, audit};
 
-/// An event without an asker.
+/// An event without a requesting API key.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Fact {
     pub at: Timestamp,
     pub kind: &'static str,
     pub user: Option<UserId>,
-    /// Who may read it besides: the other end of a call.
+    /// The user at the other end of a call, who may read it too.
     pub other_user: Option<UserId>,
     pub subject: String,
     pub detail: Value,
 }
 
-/// Column `told` of a call: which of its events are written.
+/// Bits of column `told` of a call: which of its events are written.
 const STARTED: i64 = 1;
 const RINGING: i64 = 2;
 const ANSWERED: i64 = 4;
 const ENDED: i64 = 8;
 const EMERGENCY: i64 = 16;
 
-/// As much of a call as its events show.
+/// The fields of a call that its events show, and its `told` bits.
 #[derive(Clone)]
 struct Told {
     told: i64,
@@ -43,7 +43,7 @@ struct Told {
     to: String,
 }
 
-/// The facts about calls in a batch, and what column `told` says afterwards. `calls` holds the last word about each.
+/// The events of the calls in a batch, and the new values of column `told`. `calls` holds the last record of each call.
 pub(crate) async fn of_calls(
     tx: &mut Conn,
     calls: &BTreeMap<&CallId, &CallRecord>,
@@ -151,7 +151,7 @@ async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<
     Ok(known)
 }
 
-/// Write down which events of these calls are told.
+/// Store which events of these calls are written.
 pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
     let mut alike: BTreeMap<i64, Vec<&CallId>> = BTreeMap::new();
     for (call, told) in marks {
@@ -170,13 +170,13 @@ pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), S
     Ok(())
 }
 
-/// A binding, or when it went.
+/// A binding, or the time of its removal.
 pub(crate) type State<'r> = Result<&'r Binding, Timestamp>;
 
-/// What happened to one contact, in order; refreshes that follow each other are one.
+/// States of each contact in order; successive refreshes are merged.
 pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<State<'r>>>;
 
-/// The facts about phones: who came and who went, never who only refreshed.
+/// The events of registrations: added and removed contacts, not refreshes.
 pub(crate) async fn of_bindings(
     tx: &mut Conn,
     told: &States<'_>,
@@ -187,7 +187,7 @@ pub(crate) async fn of_bindings(
     for ((username, contact), states) in told {
         let holder = there.get(&((*username).to_owned(), (*contact).to_owned()));
         let mut is_there = holder.is_some();
-        // A phone that has moved to another node has not gone, whatever its old node says.
+        // A phone that moved to another node is still registered, even if its old node reports the removal.
         let elsewhere = holder.is_some_and(|holder| holder != node);
         for state in states.iter().skip_while(|state| elsewhere && state.is_err()) {
             if is_there != state.is_ok() {
@@ -214,7 +214,7 @@ pub(crate) async fn of_bindings(
             Err(at) => ("registration_removed", at),
         };
         let fact = Fact { at, kind, user, other_user: None, subject: username.to_owned(), detail };
-        // The row tells whether the last word is news, not whether those before it were told.
+        // The row tells whether the last state is new, not whether the events of the states before it were written.
         if !several || !is_told(tx, &fact).await? {
             facts.push(fact);
         }
@@ -222,7 +222,7 @@ pub(crate) async fn of_bindings(
     Ok(facts)
 }
 
-/// The contacts that the database has, of these user names, and the nodes that hold them.
+/// The contacts of these user names in the database, and the nodes that hold them.
 async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, String), String>, StoreError> {
     let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
     let mut there = BTreeMap::new();
@@ -240,7 +240,7 @@ async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, Str
     Ok(there)
 }
 
-/// Whose these user names are.
+/// The owners of these user names.
 async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String, UserId>, StoreError> {
     let names: Vec<&str> = names.into_iter().collect();
     let mut owners = BTreeMap::new();
@@ -261,7 +261,7 @@ async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String,
     Ok(owners)
 }
 
-/// Whose a user name was whose credential is gone: its phones leave after it.
+/// The former owner of a user name whose credential is deleted: its contacts are removed after it.
 async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, StoreError> {
     let row = query(
         "SELECT user_id FROM events WHERE tenant = $1 AND subject = $2 AND kind = 'registration_added' \
@@ -275,7 +275,7 @@ async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, Sto
     Ok(user.and_then(|user| UserId::parse(&user).ok()))
 }
 
-/// The facts about wrong answers. They have no row of their own that says whether they were told: the event itself does.
+/// The events of failed authentications. No row marks them as written: the events themselves are searched.
 pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
     let mut facts: Vec<Fact> = Vec::new();
     for note in notes {
@@ -299,7 +299,7 @@ pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<
     Ok(facts)
 }
 
-/// The facts about what users have spent outside (security.md row 7): each level once a day, though several nodes reach it, or one that starts anew.
+/// The events of outbound spending (security.md row 7): each level once a day, also where several nodes reach it, or one that restarted.
 pub(crate) async fn of_meters(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
     let mut facts: Vec<Fact> = Vec::new();
     for note in notes {
@@ -344,7 +344,7 @@ async fn is_told(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-/// Write them behind the events that are there.
+/// Append the events to table `events`.
 pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreError> {
     if facts.is_empty() {
         return Ok(());
@@ -352,7 +352,7 @@ pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreErro
     for fact in facts {
         debug_assert!(model::event_type(fact.kind).is_some(), "{} is not in model::EVENT_TYPES", fact.kind);
     }
-    // Numbers go with time, as far as what comes together goes: of one call and one instant the order stays.
+    // Number the events of a batch by time; those of one call and one instant keep their order.
     let mut facts: Vec<&Fact> = facts.iter().collect();
     facts.sort_by_key(|fact| fact.at);
     tx.lock(AdvisoryLock::Events).await?;

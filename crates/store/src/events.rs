@@ -1,4 +1,4 @@
-//! Reading table `events`: newest first for people, oldest first for who follows (S88).
+//! Reading table `events`: newest first for pages, oldest first for subscribers (S88).
 
 use base::Timestamp;
 use model::UserId;
@@ -9,27 +9,27 @@ use crate::row::{TENANT, placeholders};
 use crate::sql;
 use crate::{Event, Store, StoreError, audit};
 
-/// Which events, and in which order.
+/// Filter and order of a list of events.
 #[derive(Clone, Debug, Default)]
 pub struct EventQuery {
-    /// Only of these kinds; of all where empty.
+    /// Event types; all where empty.
     pub kinds: Vec<String>,
-    /// Only those that this user may read.
+    /// Only events that this user may read; all where `None`.
     pub user: Option<UserId>,
-    /// Only those that happened then or later.
+    /// Only events at this time or later.
     pub since: Option<Timestamp>,
-    /// Only those after this number.
+    /// Only events after this number.
     pub after: Option<i64>,
-    /// Only those before this number.
+    /// Only events before this number.
     pub before: Option<i64>,
-    /// Oldest first.
+    /// Oldest first; newest first where `false`.
     pub ascending: bool,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: u32,
 }
 
 impl EventQuery {
-    /// One arm of the statement: `whose` is the column that must name the user.
+    /// One `SELECT`; `whose` is the column that must equal the user.
     fn arm(&self, whose: Option<&str>) -> String {
         let mut sql = format!(
             "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 AND seq < $3 AND at >= $4",
@@ -53,7 +53,7 @@ impl EventQuery {
         if self.user.is_none() {
             return self.arm(None);
         }
-        // Two ranges of two indexes: with OR, the database would walk all events of all users.
+        // Two range scans of two indexes: with OR, the database would scan the events of all users.
         format!(
             "SELECT * FROM (SELECT * FROM ({}) AS own UNION SELECT * FROM ({}) AS other) AS both_ends{}",
             self.arm(Some("user_id")),
@@ -62,7 +62,7 @@ impl EventQuery {
         )
     }
 
-    /// The statement with its values.
+    /// The statement with its parameters.
     pub(crate) fn query(&self) -> sql::Query {
         let mut statement = sql::query(AssertSqlSafe(self.sql()))
             .bind(TENANT)
@@ -81,24 +81,24 @@ impl EventQuery {
 }
 
 impl Store {
-    /// Events; one more than `limit` is never answered.
+    /// A list of events, at most `limit`.
     pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
         query.query().fetch_all(&self.readers).await?.iter().map(audit::read).collect()
     }
 
-    /// The number of the newest event.
+    /// The number of the newest event; 0 where there is none.
     pub async fn newest_event(&self) -> Result<i64, StoreError> {
         audit::newest(&self.readers).await
     }
 
-    /// When the newest event happened; `None` where there is none.
+    /// The time of the newest event; `None` where there is none.
     pub async fn newest_instant(&self) -> Result<Option<Timestamp>, StoreError> {
         let newest = sql::query("SELECT MAX(at) FROM events WHERE tenant = $1").bind(TENANT);
         let row = newest.fetch_one(&self.readers).await?;
         Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
     }
 
-    /// Changes whenever this process has written events.
+    /// A counter that changes whenever this process has written events.
     pub fn events_told(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
     }

@@ -1,4 +1,4 @@
-//! From the journal into the tables: taking the same records in twice leaves the same rows and tells nothing twice.
+//! Journal records into tables. Feeding the same records twice leaves the same rows and writes no event twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert, word};
 use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs, outbound_call_time, recordings};
 
-/// What a batch says in the end, by key.
+/// Final state of each key in a batch of records.
 #[derive(Default)]
 struct Outcome<'r> {
     bindings: States<'r>,
@@ -24,7 +24,7 @@ struct Outcome<'r> {
     recordings: BTreeMap<&'r RecordingId, &'r Recording>,
 }
 
-/// Refreshes that follow each other are one, and so are two farewells.
+/// Append a state, merging successive refreshes and successive removals.
 fn then<'r>(states: &mut Vec<State<'r>>, state: State<'r>) {
     match states.last_mut() {
         Some(last) if last.is_ok() == state.is_ok() => *last = state,
@@ -65,14 +65,14 @@ fn outcome(records: &[Record]) -> Outcome<'_> {
             Record::Recording(recording) => {
                 end.recordings.insert(&recording.id, recording);
             }
-            // The one is for who starts after a crash, the other for voicemail's part of the shell.
+            // `Alive` serves the recovery after a crash, `Voicemail` goes to the voicemail worker.
             Record::Alive { .. } | Record::Voicemail(_) => {}
         }
     }
     end
 }
 
-/// Answers how many events were written.
+/// Apply a batch of records. Returns the number of events written.
 pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Result<usize, StoreError> {
     let mut end = outcome(records);
     let mut facts = event_builder::of_bindings(tx, &end.bindings, node).await?;
@@ -81,14 +81,14 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     facts.extend(event_builder::of_guard(tx, &end.notes).await?);
     facts.extend(event_builder::of_meters(tx, &end.notes).await?);
     if !end.recordings.is_empty() {
-        // Before any row is touched: who holds a row must not wait for who holds the turn.
+        // Before any row is touched: a transaction that holds row locks must not wait for one that holds the advisory lock.
         tx.lock(AdvisoryLock::Events).await?;
     }
     event_builder::write(tx, &facts).await?;
     feed_bindings(tx, &end.bindings, node).await?;
 
     let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
-    // What is over stays over, even where its opening is told again, or a start that did not know of its end has ended it.
+    // An ended call stays ended, even if its opening is fed again, or a recovery that did not see its end closes it as crashed.
     let ends = |call: &CallRecord| call.ended_at.is_some() && call.cause != Some(Cause::Crash);
     end.calls.retain(|id, call| ends(call) || !over.contains(*id));
     let told: Vec<&CallRecord> = end.calls.values().copied().collect();
@@ -122,7 +122,7 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
     Ok(facts.len())
 }
 
-/// Calls that were answered and are not over: a crash from now on leaves a record that says when.
+/// Mark calls that were answered and have not ended, so that the record of a later crash has the time of the answer.
 async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
     let over = |call: &CallId| end.calls.get(call).is_some_and(|record| record.ended_at.is_some());
     let up = end.call_notes.iter().filter(|(call, _)| !over(call)).filter_map(|(call, notes)| {
@@ -169,7 +169,7 @@ async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(
     Ok(())
 }
 
-/// Which of these calls the database knows to be over.
+/// Which of these calls have ended according to the database.
 async fn ended<'r>(
     tx: &mut Conn,
     ids: impl Iterator<Item = &'r CallId>,

@@ -1,4 +1,4 @@
-//! Whether the database takes writes, as its last writes have shown. One that does not is tried once a second until it does.
+//! Health of the database, derived from the results of writes. While it is unhealthy, a test write runs once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
 
-/// Between two attempts at a database that takes no writes.
+/// Interval of test writes while the database is unhealthy.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What became of the last write.
+/// Result of the last write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Health {
-    /// Writes are taken.
+    /// Writes succeed.
     #[default]
     Writable,
-    /// Its disk is full.
+    /// The disk is full.
     DiskFull,
-    /// It takes no writes for another reason: an error of its disk, a file system that is read-only, a server that is away.
+    /// Writes fail for another reason: an I/O error, a read-only file system, an unreachable server.
     Unavailable,
 }
 
 impl Health {
-    /// As in JSON: `ok`, `disk_full`, `unavailable`.
+    /// The JSON name: `ok`, `disk_full`, `unavailable`.
     pub fn as_str(self) -> &'static str {
         match self {
             Health::Writable => "ok",
@@ -35,7 +35,7 @@ impl Health {
     }
 }
 
-/// Hears what becomes of writes. Clones share what they know.
+/// Records the results of writes. Clones share the state.
 #[derive(Clone, Debug)]
 pub(crate) struct Monitor(Arc<watch::Sender<Health>>);
 
@@ -46,7 +46,7 @@ impl Default for Monitor {
 }
 
 impl Monitor {
-    /// A statement was tried: only a failure tells something, for what is read needs no room.
+    /// Record the result of a statement. Only a failure counts, because a read needs no room.
     pub(crate) fn failed<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &done {
             if error.is_full() {
@@ -58,7 +58,7 @@ impl Monitor {
         done
     }
 
-    /// A transaction was to be committed.
+    /// Record the result of a commit.
     pub(crate) fn wrote<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if done.is_ok() {
             self.set(Health::Writable);
@@ -72,12 +72,12 @@ impl Monitor {
 }
 
 impl Store {
-    /// Whether writes were taken lately.
+    /// Whether the last write succeeded.
     pub fn health(&self) -> Health {
         *self.writer.monitor().0.borrow()
     }
 
-    /// While the database takes no writes, try one now and then, for as long as this is polled: nobody else may.
+    /// Run test writes while the database is unhealthy. Runs as long as it is polled; there must be one such task.
     pub async fn watch_health(&self) {
         let mut health = self.writer.monitor().0.subscribe();
         loop {

@@ -1,4 +1,4 @@
-//! Table `idempotency`: what was answered to a request that may be repeated. Answers are sealed by whoever asks, for they can hold secrets.
+//! Table `idempotency`: responses to requests with an idempotency key. The caller seals the responses, because they can contain secrets.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
 
-/// How long an answer is kept.
+/// Retention of a response.
 const KEPT: Duration = Duration::from_hours(24);
-/// Answers that are kept for one key; an older one is forgotten for each that comes on top.
+/// Maximum number of responses stored for one API key; the oldest ones are deleted first.
 const OF_ONE_KEY: i64 = 10_000;
 
-/// A request that carries a name of its own.
+/// A request with an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdempotentRequest {
-    /// The API key that asks.
+    /// API key of the request.
     pub key: String,
-    /// What it calls the request.
+    /// The idempotency key.
     pub name: String,
-    /// A hash of all of the request.
+    /// Hash of the whole request.
     pub request: [u8; 32],
-    /// When.
+    /// Time of the request.
     pub at: Timestamp,
 }
 
-/// What is known of a request of that name.
+/// What is known of an earlier request with the same idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PriorRequest {
-    /// Nothing: it is written down now, and is to be done.
+    /// None was found: this one is recorded now, and must be executed.
     Nothing,
-    /// It was another request.
+    /// The earlier request was a different one.
     Other,
-    /// It was begun, and no answer is known.
+    /// The earlier request was begun, and its response is not known.
     Begun,
-    /// It was answered so.
+    /// The earlier request was answered.
     Answered {
         /// HTTP status.
         status: u16,
-        /// The sealed answer.
+        /// Sealed response body.
         answer: Vec<u8>,
     },
 }
 
 impl Store {
-    /// Look for an earlier request of that name, and write this one down where there is none.
+    /// Look up an earlier request, and record this one where there is none.
     pub async fn begin_request(&self, asked: &IdempotentRequest) -> Result<PriorRequest, StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Requests).await?;
@@ -97,7 +97,7 @@ impl Store {
         Ok(PriorRequest::Nothing)
     }
 
-    /// Keep the answer to a request that was begun.
+    /// Store the response to a request that was begun.
     pub async fn finish_request(
         &self,
         asked: &IdempotentRequest,
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// A request that was refused did nothing: it may be made anew under its name.
+    /// Delete the record of a refused request: it had no effect, and may be repeated with the same idempotency key.
     pub async fn forget_request(&self, asked: &IdempotentRequest) -> Result<(), StoreError> {
         query("DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3")
             .bind(TENANT)

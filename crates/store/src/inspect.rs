@@ -1,4 +1,4 @@
-//! Looks into a SQLite file before it becomes the database.
+//! Validation of a SQLite file before it becomes the database.
 
 use std::path::Path;
 
@@ -9,20 +9,20 @@ use crate::migrate::{self, DONE};
 use crate::sql::Row;
 use crate::{Store, StoreError};
 
-/// What a database holds.
+/// Row counts of a database file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Contents {
-    /// Extensions.
+    /// Number of extensions.
     pub extensions: u64,
-    /// Records of calls.
+    /// Number of call records.
     pub calls: u64,
 }
 
 impl Store {
-    /// What the SQLite database in `file` holds. The file is read as a whole and not changed; it is refused where it is damaged, is not one of
-    /// ours, or was written by a newer version. A write-ahead log beside it is not looked at.
+    /// Validate the SQLite database in `file` and count its rows. The whole file is read and not changed. Refused where it is damaged, not one of
+    /// ours, or written by a newer version. A write-ahead log beside it is ignored.
     pub async fn inspect(file: &Path) -> Result<Contents, StoreError> {
-        // Immutable: neither a lock nor a log is made beside it.
+        // Immutable: neither a lock nor a log file is created beside it.
         let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
         let mut connection =
             options.connect().await.map_err(|error| unreadable(file, &StoreError::from(error)))?;

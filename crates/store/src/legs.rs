@@ -1,4 +1,4 @@
-//! Tables `legs` (what is shown of a call's legs) and `open_legs` (what says BYE to them after a crash).
+//! Tables `legs` (leg records of calls) and `open_legs` (dialogs to be ended with BYE after a crash).
 
 use base::Timestamp;
 use model::journal::{DialogSnapshot, ListenerId};
@@ -50,7 +50,7 @@ pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Que
         .bind(leg.quality.as_ref().map(json))
 }
 
-/// A leg, its call, and its place there.
+/// A leg with its call and its index in the call.
 pub(crate) fn read(row: &Row) -> Result<(CallId, i64, LegRecord), StoreError> {
     let mut row = Reader::new(&TABLE, row);
     let call = row.id()?;

@@ -1,4 +1,4 @@
-//! Keeps what must outlive the process, behind one [`Store`]: a file per table, one SQL text for SQLite and PostgreSQL.
+//! Persistent storage behind one [`Store`]: a file per table, one SQL text for SQLite and PostgreSQL.
 #![deny(missing_docs)]
 
 mod audit;

@@ -1,4 +1,4 @@
-//! Table `mailboxes`: what owners have set about their voicemail.
+//! Table `mailboxes`: settings of mailboxes.
 
 use base::Timestamp;
 use model::Mailbox;

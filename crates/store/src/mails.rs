@@ -1,4 +1,4 @@
-//! Table `mail_deliveries`: mails that are to be sent, and what became of those that were.
+//! Table `mail_deliveries`: notification mails, pending and finished.
 
 use base::Timestamp;
 use model::ExtensionId;
@@ -27,7 +27,7 @@ const TABLE: Table = Table {
     ],
 };
 
-/// A row, and the node that sends the mail: the one where the message was left has its audio.
+/// Bind a row with the node that sends the mail: the node that recorded the message has its audio.
 fn bind_at(node: &str, delivery: &Delivery, query: Query) -> Query {
     query
         .bind(delivery.id.as_str().to_owned())
@@ -63,7 +63,7 @@ pub(crate) async fn write(tx: &mut Conn, mails: &[Delivery], node: &str) -> Resu
     upsert(tx, &TABLE, mails, |mail, query| bind_at(node, mail, query)).await
 }
 
-/// Mails of a node whose next attempt is due, the longest waiting first.
+/// Mails of a node whose next attempt is due, longest waiting first.
 pub(crate) async fn due(
     pool: &Pool,
     now: Timestamp,
@@ -78,7 +78,7 @@ pub(crate) async fn due(
     query.bind(node).fetch_all(pool).await?.iter().map(read).collect()
 }
 
-/// The mails of a box, newest first.
+/// The mails of a mailbox, newest first.
 pub(crate) async fn of_box(
     pool: &Pool,
     extension: &ExtensionId,

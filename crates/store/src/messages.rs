@@ -1,4 +1,4 @@
-//! Table `voicemail_messages`: one row per message; its audio lies in a file.
+//! Table `voicemail_messages`: metadata of messages; the audio is in files.
 
 use base::Timestamp;
 use model::{CallId, VoicemailMessage};

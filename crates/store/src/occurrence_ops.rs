@@ -1,4 +1,4 @@
-//! What the scheduler asks of the store: each of these is one transaction, with the event that belongs to it. Told twice, it happens once.
+//! Store operations of the scheduler: each is one transaction with its event, and repeating it has no further effect.
 
 use base::Timestamp;
 use model::{Occurrence, RecurringCallId};
@@ -7,8 +7,7 @@ use crate::store::Store;
 use crate::{Audit, StoreError, audit, occurrences};
 
 impl Store {
-    /// Make the row of an instant that is due, and tell of it. `false`, and nothing is told, where it is there already or the recurring
-    /// call is not any more what it was `since` then.
+    /// Claim a due instant, with its event. `false`, without an event, where another row exists, or the recurring call has changed since `since`.
     pub async fn claim(
         &self,
         occurrence: &Occurrence,
@@ -25,7 +24,7 @@ impl Store {
         Ok(stands)
     }
 
-    /// Put an occurrence in the place of its version before, and tell of it. `false`, and nothing is told, where somebody was faster.
+    /// Update an occurrence from its previous version, with its event. `false`, without an event, where the row has another version.
     pub async fn change_occurrence(
         &self,
         occurrence: &Occurrence,
@@ -41,7 +40,7 @@ impl Store {
         Ok(stands)
     }
 
-    /// Occurrences that are not over and that nobody holds at `now`.
+    /// Open occurrences whose lease expired at `now`.
     pub async fn forsaken_occurrences(
         &self,
         now: Timestamp,
@@ -50,7 +49,7 @@ impl Store {
         occurrences::forsaken(&self.readers, now, limit).await
     }
 
-    /// Occurrences that are not over and were last held by `node`, in this life of it or an earlier one.
+    /// Open occurrences whose last owner was a process of `node`.
     pub async fn open_occurrences_of(&self, node: &str) -> Result<Vec<Occurrence>, StoreError> {
         occurrences::open_of(&self.readers, node).await
     }

@@ -1,4 +1,4 @@
-//! Connections to either database, and transactions on them.
+//! Connection pools of either database, and transactions.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::health::Monitor;
 use crate::limits::{ANSWER, BREATH, PATIENCE};
 use crate::sql::query;
 
-/// Connections to the database. Clones share them.
+/// A connection pool. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
     Lite(File),
@@ -21,7 +21,7 @@ pub(crate) enum Pool {
 }
 
 impl Pool {
-    /// A transaction that writes.
+    /// Begin a write transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx(match self {
             Pool::Lite(file) => {
@@ -35,7 +35,7 @@ impl Pool {
         }))
     }
 
-    /// What is known of the database behind it.
+    /// The health monitor of the database.
     pub(crate) fn monitor(&self) -> &Monitor {
         match self {
             Pool::Lite(file) => &file.monitor,
@@ -46,37 +46,37 @@ impl Pool {
     pub(crate) async fn close(&self) {
         match self {
             Pool::Lite(file) => file.pool.close().await,
-            // A server that hangs is not waited for.
+            // Do not wait for a server that hangs.
             Pool::Postgres(server) => drop(tokio::time::timeout(ANSWER, server.pool.close()).await),
         }
     }
 }
 
-/// A SQLite database, whose disk may be full.
+/// Pool of a SQLite database, with the health of its disk.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     pub(crate) pool: SqlitePool,
     pub(crate) monitor: Monitor,
 }
 
-/// Whether a connection that comes back to its pool may be used again.
+/// Whether a connection that returns to its pool can be used again.
 ///
-/// SQLite undoes a transaction by itself when a write fails (`SQLITE_FULL`, `SQLITE_IOERR`; "Automatic rollback" in its documentation of
-/// transactions). The `ROLLBACK` that follows finds none, and sqlx goes on counting one that is open: no transaction could ever begin on
-/// that connection again. Such a connection is closed, and the pool opens another.
+/// SQLite rolls a transaction back by itself when a write fails (`SQLITE_FULL`, `SQLITE_IOERR`; "Automatic rollback" in its documentation
+/// of transactions). The `ROLLBACK` that follows then fails, and sqlx still counts an open transaction: no transaction could begin on that
+/// connection again. Such a connection is closed, and the pool opens another.
 pub(crate) async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if !connection.is_in_transaction() {
         return Ok(true);
     }
-    // The rollback was queued when the transaction was dropped; it is over once this is answered.
+    // The rollback was queued when the transaction was dropped; it has run once the ping is answered.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// A PostgreSQL server that may be away.
+/// Pool of a PostgreSQL server, with a circuit breaker for when it is unreachable.
 ///
-/// Who asks while it is away is told so after [`PATIENCE`]; those who come within a [`BREATH`] after that are told at once, so that
-/// nobody waits for the patience of all who stand before him.
+/// A request fails after [`PATIENCE`] while the server is unreachable. Requests within the next [`BREATH`] fail at once, so that waiting
+/// requests do not add up their timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pool: PgPool,
@@ -89,7 +89,7 @@ impl Server {
         Server { pool, away: Arc::default(), monitor: Monitor::default() }
     }
 
-    /// A connection that has just answered.
+    /// Acquire a connection that has just answered.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         self.acquire_guarded(self.pool.acquire()).await
     }
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// Wait for one answer of PostgreSQL, but not for ever.
+/// Await one reply of PostgreSQL with the statement timeout.
 pub(crate) async fn with_timeout<T>(
     ask: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
@@ -137,7 +137,7 @@ impl Conn {
         matches!(self, Conn::Postgres(..))
     }
 
-    /// Wait until nobody else holds `turn`, and hold it until the transaction ends. SQLite has one writer at a time anyway.
+    /// Take an advisory lock, held until the transaction ends. A no-op with SQLite, which has one writer at a time.
     pub(crate) async fn lock(&mut self, turn: AdvisoryLock) -> Result<(), StoreError> {
         if self.is_postgres() {
             query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(turn as i64).execute(self).await?;
@@ -145,7 +145,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Run a text of many statements without values.
+    /// Run a script of several statements without parameters.
     pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
         match self {
             Conn::Lite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
@@ -155,23 +155,23 @@ impl Conn {
     }
 }
 
-/// What only one node may do at a time. The numbers are ours among all advisory locks of a database.
+/// Cluster-wide locks. The numbers are unique to this program among the advisory locks of a database.
 #[derive(Clone, Copy, Debug)]
 #[repr(i64)]
 pub(crate) enum AdvisoryLock {
-    /// Bringing the schema up to date.
+    /// Migrating the schema.
     Migrate = 0x6365_6e74_0001,
-    /// Numbering rows of the outbox: their order is the order in which they become visible.
+    /// Numbering of outbox rows: their order is the order in which they become visible.
     Outbox = 0x6365_6e74_0002,
-    /// The same for events.
+    /// Numbering of events, likewise.
     Events = 0x6365_6e74_0003,
-    /// Writing down requests that carry a name: the same one is done once.
+    /// Recording of idempotent requests, so that each is executed once.
     Requests = 0x6365_6e74_0004,
-    /// Making and taking deliveries of events: each goes out once.
+    /// Creating and taking webhook deliveries, so that each is sent once.
     Deliveries = 0x6365_6e74_0005,
 }
 
-/// A transaction. What is not committed is undone.
+/// A write transaction; rolled back unless it is committed.
 #[derive(Debug)]
 pub(crate) struct Tx(Conn);
 

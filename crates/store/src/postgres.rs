@@ -13,7 +13,7 @@ use crate::parameters::{check, shown};
 use crate::pool::{Pool, Server};
 use crate::{Store, StoreError, node_name};
 
-/// Whether an address is one of PostgreSQL.
+/// Whether a URL has a PostgreSQL scheme.
 pub(crate) fn speaks(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
@@ -21,7 +21,7 @@ pub(crate) fn speaks(url: &str) -> bool {
 pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
     let options = options(url)?;
     let node = node_name(data_dir)?;
-    // The first connection may take its time, and a migration too.
+    // The first connection, and a migration, may take longer than a request may.
     let first = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(CONNECT)
@@ -38,7 +38,7 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .acquire_timeout(PATIENCE)
         .test_before_acquire(true)
         .connect_lazy_with(options);
-    // A start may wait where a request may not: what it reads finds a connection open.
+    // Wait for a first pooled connection, so that the reads of a start find one open.
     let begun = Instant::now();
     while pool.acquire().await.is_err() && begun.elapsed() < CONNECT {}
     let pool = Pool::Postgres(Server::new(pool));
@@ -51,11 +51,11 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     Ok(options.application_name("centralita"))
 }
 
-/// Why there is no first connection. What is wrong with a certificate is said so that somebody can mend it.
+/// The error of a failed first connection. A TLS fault keeps its sentence, so that the operator can correct the certificate.
 pub(crate) fn unreached(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Tls(fault) => StoreError::Tls { fault: fault.to_string() },
-        // The words of rustls; from the network itself come other kinds.
+        // From rustls; network errors have other kinds.
         sqlx::Error::Io(fault) if fault.kind() == ErrorKind::InvalidData => {
             StoreError::Tls { fault: fault.to_string() }
         }

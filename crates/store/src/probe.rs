@@ -1,4 +1,4 @@
-//! Looking at a database without changing it: whether a server could open it.
+//! Read-only check whether a server could open the database.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -12,26 +12,26 @@ use crate::pool::{File, Pool, Server};
 use crate::sql::query;
 use crate::{StoreError, migrate, postgres, sqlite};
 
-/// With what every file of SQLite begins.
+/// First bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// What lies where the database should be.
+/// What the URL points to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// Nothing: the first start makes it.
+    /// Nothing: the first start creates it.
     Missing,
-    /// A database without a table of ours: the first start fills it.
+    /// A database without our tables: the first start fills it.
     Empty,
-    /// A database of ours.
+    /// A database of this program.
     Ours {
-        /// Its last migration.
+        /// Number of its last migration.
         version: i64,
-        /// The last one that this program knows: a start runs those that are missing.
+        /// Number of the last migration of this program: a start runs the missing ones.
         newest: i64,
     },
 }
 
-/// Look at the database that `url` names, and change nothing. One that a newer version has written is a fault.
+/// Check the database that `url` names without changing it. A database of a newer version is an error.
 pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
     let pool = if postgres::speaks(url) {
         let options = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
@@ -54,7 +54,7 @@ pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
     found
 }
 
-/// Whether a file begins as one of SQLite; `None` where there is no file.
+/// Whether a file begins like a SQLite database; `None` where it does not exist, `false` where it is empty.
 fn begins(path: &Path) -> Result<Option<bool>, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let mut file = match std::fs::File::open(path) {

@@ -1,4 +1,4 @@
-//! Table `recordings` (S177): one row per recording, while it runs, when it is over, and after its audio is gone.
+//! Table `recordings` (S177): one row per recording, while it runs, after its end, and after its audio is deleted.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, with_keys, word};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
 
-/// Where a recording's audio is kept.
+/// Storage location of a recording's audio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// In the data directory.
     Folder,
     /// In the object store.
     Objects,
-    /// Nowhere any more.
+    /// Deleted.
     Gone,
 }
 
@@ -33,52 +33,52 @@ impl Place {
     }
 }
 
-/// A recording, and where it is kept.
+/// A recording with its storage location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
-    /// What is known of it.
+    /// Metadata.
     pub recording: Recording,
-    /// Where its audio is.
+    /// Location of the audio.
     pub place: Place,
-    /// Attempts to bring it to the object store that failed.
+    /// Failed attempts to upload it to the object store, or to delete it.
     pub tries: u32,
 }
 
-/// A place in the list: everything after it is older.
+/// Position in the list: the last recording of a page.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RecordingCursor {
-    /// When the last one shown began.
+    /// Its start time.
     pub started_at: Timestamp,
     /// Its id.
     pub id: RecordingId,
 }
 
-/// Which recordings.
+/// Filter of a page of recordings.
 #[derive(Clone, Debug)]
 pub struct RecordingFilter {
     /// Only those that this user may hear; all where `None`.
     pub user: Option<UserId>,
-    /// Only those of this call.
+    /// Only those of this call; all where `None`.
     pub call: Option<CallId>,
     /// Only those in this state; all but deleted ones where `None`.
     pub state: Option<RecordingState>,
-    /// Only those after this place.
+    /// Only those after this position.
     pub cursor: Option<RecordingCursor>,
-    /// At most so many.
+    /// Maximum number of recordings.
     pub limit: u32,
 }
 
-/// Recordings, newest first.
+/// A page of recordings, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RecordingPage {
     /// The recordings.
     pub recordings: Vec<Kept>,
-    /// Where the next page begins; `None` where there is none.
+    /// Position of the next page; `None` on the last page.
     pub next: Option<RecordingCursor>,
 }
 
 impl RecordingFilter {
-    /// Each kind of filter walks an index that has its order: with `OR`, the database would walk all recordings of all users.
+    /// The statement. Each filter scans an index in its own order: with `OR`, the database would scan the recordings of all users.
     pub(crate) fn query(&self) -> Query {
         let (before, id) =
             self.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
@@ -115,7 +115,7 @@ impl RecordingFilter {
     }
 }
 
-/// The recordings of calls that are not deleted.
+/// The recordings of calls, without deleted ones.
 pub(crate) fn of_calls(calls: &[CallId]) -> Query {
     with_keys(calls, |keys| {
         format!(
@@ -171,7 +171,7 @@ fn read(row: &Row) -> Result<Kept, StoreError> {
     Ok(Kept { recording, place, tries: row.number()? })
 }
 
-/// What the journal says. A row that is over, uploaded or deleted stays as it is: its story is told again after a crash.
+/// Apply a journal record. A row that is complete, uploaded or deleted does not change: records are fed again after a crash.
 pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), StoreError> {
     let known = query("SELECT state FROM recordings WHERE tenant = $1 AND id = $2")
         .bind(TENANT)
@@ -282,7 +282,7 @@ impl Store {
         Ok(RecordingPage { recordings, next })
     }
 
-    /// The recordings of calls that are not deleted, each with its call.
+    /// The recordings of calls, without deleted ones, each with its call.
     pub async fn recordings_of(&self, calls: &[CallId]) -> Result<Vec<(CallId, RecordingId)>, StoreError> {
         let mut found = Vec::new();
         for some in calls.chunks(KEYS_AT_ONCE) {
@@ -294,29 +294,29 @@ impl Store {
         Ok(found)
     }
 
-    /// Recordings that ran when an earlier life of this node ended: they began before this one.
+    /// Recordings of this node that were running when the previous process ended: they started before `began`.
     pub async fn interrupted_recordings(&self, began: Timestamp) -> Result<Vec<Kept>, StoreError> {
         self.own_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
     }
 
-    /// Recordings that are over, lie in the folder of this node, and are due to be brought to the object store.
+    /// Completed recordings in the data directory of this node that are due to be uploaded to the object store.
     pub async fn recordings_to_move(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "place = 'folder' AND state IN ('complete', 'failed') AND bytes > 0 AND next_try_at <= $2";
         self.own_recordings(due, now.as_micros(), 16).await
     }
 
-    /// Recordings of this node that are deleted, whose audio is still there.
+    /// Deleted recordings of this node whose audio is still stored.
     pub async fn recordings_to_remove(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "state = 'deleted' AND place <> 'gone' AND next_try_at <= $2";
         self.own_recordings(due, now.as_micros(), 100).await
     }
 
-    /// Recordings that are over and began before `at`.
+    /// Completed recordings that started before `at`.
     pub async fn recordings_before(&self, at: Timestamp) -> Result<Vec<Kept>, StoreError> {
         self.some_recordings("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100).await
     }
 
-    /// The oldest, where all together have more than `quota` bytes: those that are too many.
+    /// The oldest recordings that exceed a total of `quota` bytes.
     pub async fn recordings_beyond(&self, quota: u64) -> Result<Vec<Kept>, StoreError> {
         let kept = "tenant = $1 AND state IN ('complete', 'failed')";
         let sql = format!("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM recordings WHERE {kept}");
@@ -335,7 +335,7 @@ impl Store {
         Ok(oldest)
     }
 
-    /// Those whose audio is, or was, in the folder of this node: nobody else can do anything about it.
+    /// Recordings whose audio is, or was, in the data directory of this node: no other node can process them.
     async fn own_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND node = $3 AND {which} ORDER BY started_at, id LIMIT {most}",
@@ -354,7 +354,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// A recording's audio is there now.
+    /// Store the new location of a recording's audio.
     pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
         query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
             .bind(TENANT)
@@ -365,7 +365,7 @@ impl Store {
         Ok(())
     }
 
-    /// An attempt to move or remove it has failed: not before `wait` again.
+    /// An attempt to upload or delete the audio failed: retry after `wait`.
     pub async fn recording_stays(
         &self,
         kept: &Kept,
@@ -382,7 +382,7 @@ impl Store {
         Ok(())
     }
 
-    /// Nobody may hear it any more; its audio is removed later. `false` where it runs, or was deleted before.
+    /// Mark a recording as deleted; its audio is removed later. `false` where it is still running, or was deleted before.
     pub async fn delete_recording(&self, id: &RecordingId, event: Audit) -> Result<bool, StoreError> {
         let mut tx = self.writer().begin().await?;
         tx.lock(AdvisoryLock::Events).await?;

@@ -1,4 +1,4 @@
-//! Opening a SQLite database: one connection writes, so writers queue here and not on a busy database.
+//! Opening a SQLite database. One connection writes: writers queue in the pool instead of getting `SQLITE_BUSY`.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(LITE_PATIENCE)
-        .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
+        .row_buffer_size(1024) // a start reads whole tables: fewer thread switches
         .foreign_keys(false);
     let pool = |connections| {
         SqlitePoolOptions::new()
@@ -32,27 +32,27 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
             .test_before_acquire(false)
             .after_release(|connection, _| Box::pin(is_reusable(connection)))
     };
-    // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
+    // No fsync for the migrations, so that a start does not wait for the disk; the first later commit syncs them too.
     let monitor = Monitor::default();
     let file = File {
         pool: pool(1).connect_with(options.clone()).await.map_err(|fault| unopened(fault, &path))?,
         monitor: monitor.clone(),
     };
-    // One that replaces the first connection later syncs from the beginning.
+    // A connection that later replaces the first one syncs every commit.
     file.pool.set_connect_options(options.clone().synchronous(SqliteSynchronous::Full));
     let writer = Pool::Lite(file);
     let mut tx = writer.begin().await?;
     migrate(&mut tx).await?;
     tx.commit().await?;
     query("PRAGMA synchronous = FULL").execute(&writer).await?;
-    // A reader that looks at the newest rows of growing tables meets a new page each time: what it keeps of them is bounded, and the system
-    // has them all.
+    // A reader that pages through the newest rows of growing tables meets new pages each time: bound its page cache, the system caches the
+    // file anyway.
     let reading = options.read_only(true).pragma("cache_size", LITE_READER_CACHE);
     let readers = Pool::Lite(File { pool: pool(LITE_READERS).connect_lazy_with(reading), monitor });
     Ok(Store::new(writer, readers, "".into()))
 }
 
-/// Why the file is not opened: what is in it is the operator's to find out, so the sentence names it.
+/// The error of a failed open. A file that is not a database is named, so that the operator can check it.
 fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
     match StoreError::from(fault) {
         StoreError::Database(sqlx::Error::Database(fault)) if lite_code(&*fault) == Some(SQLITE_NOTADB) => {
@@ -72,7 +72,7 @@ pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError>
     Ok(data_dir.join(path))
 }
 
-/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
+/// Create the file and its folder, readable by the owner only: it holds digest secrets.
 pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
@@ -95,7 +95,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("centralita-lite-{}", std::process::id()));
         let store = open("sqlite:test.db", &folder).await.unwrap();
         let mut tx = store.writer.begin().await.unwrap();
-        // What a full disk does: the transaction is over, and nobody has told sqlx.
+        // As on a full disk: SQLite has ended the transaction, and sqlx does not know.
         query("ROLLBACK").execute(&mut tx).await.unwrap();
         drop(tx);
         let mut tx = store.writer.begin().await.expect("another connection");
