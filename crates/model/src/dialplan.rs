@@ -74,59 +74,60 @@ pub struct DialContext {
 }
 
 /// Route a call. `dialled` is the user part of the Request-URI, or the API's `toNumber`: a number or a user name.
-pub fn route(directory: &Directory, asker: DialContext, dialled: &str) -> Decision {
+pub fn route(directory: &Directory, context: DialContext, dialled: &str) -> Decision {
     let mut trace = Vec::new();
     let known = directory.credential(dialled).is_some(); // a user name may look like a number with separators: `12.34`
     let number = if known { dialled.into() } else { policy::normalise(dialled) };
-    let route = decide(directory, asker, &number, &mut trace);
+    let route = decide(directory, context, &number, &mut trace);
     Decision { route, trace }
 }
 
-fn decide(directory: &Directory, asker: DialContext, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
-    let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
+fn decide(directory: &Directory, context: DialContext, dialled: &str, trace: &mut Vec<TraceStep>) -> Route {
+    let mut push_step = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     for application in Application::ALL {
         if dialled == application.number() {
-            say("application", format!("{dialled} is {application:?}"));
+            push_step("application", format!("{dialled} is {application:?}"));
             return Route::Application(application);
         }
     }
     if let Ok(number) = ExtensionNumber::parse(dialled)
         && let Some(extension) = directory.extension_by_number(&number)
     {
-        say("extension", format!("{number} is an extension"));
-        return to_extension(extension, asker, trace);
+        push_step("extension", format!("{number} is an extension"));
+        return to_extension(extension, context, trace);
     }
     if let Some(credential) = directory.credential(dialled) {
-        say("username", format!("{dialled} is a user name"));
+        push_step("username", format!("{dialled} is a user name"));
         return match credential.extension.as_ref().and_then(|id| directory.extension(id)) {
-            Some(extension) => to_extension(extension, asker, trace),
-            None => match policy::check_internal(asker.origin, asker.permissions, trace) {
+            Some(extension) => to_extension(extension, context, trace),
+            None => match policy::check_internal(context.origin, context.permissions, trace) {
                 Ok(_) => Route::Username(Arc::clone(&credential.username)),
                 Err(cause) => Route::Refused(cause),
             },
         };
     }
     let Ok(number) = DialledNumber::parse(dialled) else {
-        say("number", "neither a number nor a user name of ours".into());
+        push_step("number", "neither a number nor a user name of ours".into());
         return Route::Refused(Cause::NotFound);
     };
-    let help = policy::emergency(directory.rules(), &number);
-    if help.is_none() && ExtensionNumber::parse(dialled).is_ok() {
-        say("extension", format!("no extension has the number {number}"));
+    let emergency_number = policy::emergency(directory.rules(), &number);
+    if emergency_number.is_none() && ExtensionNumber::parse(dialled).is_ok() {
+        push_step("extension", format!("no extension has the number {number}"));
         return Route::Refused(Cause::NotFound);
     }
-    if let Err(cause) = policy::check(directory.rules(), asker.origin, asker.permissions, &number, trace) {
+    if let Err(cause) = policy::check(directory.rules(), context.origin, context.permissions, &number, trace)
+    {
         return Route::Refused(cause);
     }
-    trunk::outside(directory, asker, number, help, trace) // S194
+    trunk::route_outbound(directory, context, number, emergency_number, trace) // S194
 }
 
 pub(crate) fn to_extension(
     extension: &Arc<Extension>,
-    asker: DialContext,
+    context: DialContext,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
-    if let Err(cause) = policy::check_internal(asker.origin, asker.permissions, trace) {
+    if let Err(cause) = policy::check_internal(context.origin, context.permissions, trace) {
         return Route::Refused(cause);
     }
     if extension.status == ExtensionStatus::Inactive {

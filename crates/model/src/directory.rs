@@ -1,15 +1,15 @@
 //! The directory: an in-memory snapshot of everything that calls and API key checks look up. A snapshot does not change while it is read.
 
 mod difference;
+mod extension_index;
 mod mailbox;
-mod order;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sorted::Sorted;
+use crate::sorted_map::SortedMap;
 use crate::voicemail::Count;
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
@@ -44,12 +44,12 @@ pub struct Directory {
     keys: SnapshotMap<ApiKeyId, ApiKey>,
     keys_by_hash: SnapshotMap<[u8; 32], ApiKeyId>,
     credentials: SnapshotMap<Arc<str>, Credential>,
-    usernames_by_user: Sorted<(UserId, Arc<str>), ()>,
+    usernames_by_user: SortedMap<(UserId, Arc<str>), ()>,
     extensions: SnapshotMap<ExtensionId, Extension>,
     extensions_by_number: SnapshotMap<ExtensionNumber, ExtensionId>,
-    order: order::Order,
+    extension_index: extension_index::ExtensionIndex,
     trunks: SnapshotMap<TrunkId, Trunk>,
-    trunks_in_order: Sorted<(u16, TrunkId), Arc<Trunk>>,
+    trunks_in_order: SortedMap<(u16, TrunkId), Arc<Trunk>>,
     mailboxes: SnapshotMap<ExtensionId, Mailbox>,
     messages: SnapshotMap<ExtensionId, mailbox::Messages>,
     rules: Arc<DialRules>,
@@ -90,22 +90,22 @@ impl Directory {
             }
             Change::Extension(extension) => {
                 if let Some(old) = self.extensions.get(&extension.id).cloned() {
-                    self.order.remove(&old);
+                    self.extension_index.remove(&old);
                     if old.number != extension.number {
-                        self.number_is_free(&old.number, &extension.id);
+                        self.remove_number(&old.number, &extension.id);
                     }
                 }
                 self.extensions_by_number.insert(extension.number.clone(), extension.id.clone());
                 let id = extension.id.clone();
                 self.extensions.insert(id.clone(), extension);
                 if let Some(extension) = self.extensions.get(&id) {
-                    self.order.insert(extension);
+                    self.extension_index.insert(extension);
                 }
             }
             Change::ExtensionGone(id) => {
                 if let Some(old) = self.extensions.remove(&id) {
-                    self.order.remove(&old);
-                    self.number_is_free(&old.number, &id);
+                    self.extension_index.remove(&old);
+                    self.remove_number(&old.number, &id);
                 }
                 self.recurring_by_extension.remove(&id);
                 self.mailboxes.remove(&id);
@@ -115,12 +115,12 @@ impl Directory {
                 self.mailboxes.insert(mailbox.extension.clone(), mailbox);
             }
             Change::Message(message) => {
-                self.messages.alter(message.extension.clone(), |messages| {
+                self.messages.update(message.extension.clone(), |messages| {
                     messages.insert(message);
                 });
             }
             Change::MessageGone { extension, id } => {
-                self.messages.alter(extension, |messages| {
+                self.messages.update(extension, |messages| {
                     messages.remove(&id);
                 });
             }
@@ -140,14 +140,14 @@ impl Directory {
             }
             Change::Recurring(call) => {
                 let id = call.id.clone();
-                self.recurring_by_extension.alter(call.extension.clone(), |ids| {
+                self.recurring_by_extension.update(call.extension.clone(), |ids| {
                     ids.insert(id);
                 });
                 self.recurring.insert(call.id.clone(), *call);
             }
             Change::RecurringGone(id) => {
                 if let Some(old) = self.recurring.remove(&id) {
-                    self.recurring_by_extension.alter(old.extension.clone(), |ids| {
+                    self.recurring_by_extension.update(old.extension.clone(), |ids| {
                         ids.remove(&id);
                     });
                 }
@@ -156,7 +156,7 @@ impl Directory {
     }
 
     /// Remove the number of an extension from the index, unless another extension has it by now.
-    fn number_is_free(&mut self, number: &ExtensionNumber, of: &ExtensionId) {
+    fn remove_number(&mut self, number: &ExtensionNumber, of: &ExtensionId) {
         if self.extensions_by_number.get(number).is_some_and(|id| **id == *of) {
             self.extensions_by_number.remove(number);
         }
@@ -313,7 +313,8 @@ impl Directory {
     /// Number of entries that iterations over whole tables have visited so far, in this directory and its clones: the difference across one input
     /// is the cost of that input.
     pub fn steps(&self) -> u64 {
-        let sorted = [self.usernames_by_user.steps(), self.order.steps(), self.trunks_in_order.steps()];
+        let sorted_map =
+            [self.usernames_by_user.steps(), self.extension_index.steps(), self.trunks_in_order.steps()];
         let people =
             [self.users.steps(), self.keys.steps(), self.credentials.steps(), self.extensions.steps()];
         let rest = [
@@ -323,7 +324,7 @@ impl Directory {
             self.recurring.steps(),
             self.recurring_by_extension.steps(),
         ];
-        sorted.iter().chain(&people).chain(&rest).sum()
+        sorted_map.iter().chain(&people).chain(&rest).sum()
     }
 
     /// Number of users, keys, credentials and extensions.

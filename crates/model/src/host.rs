@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_inside_is_public() {
+    fn no_special_purpose_address_is_public() {
         for inside in [
             "0.0.0.0",
             "10.1.2.3",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_can_be_is_no_host() {
+    fn an_illegal_name_is_not_a_host() {
         for host in
             ["sip.carrier.example", "a", "sip_1.lan", "192.0.2.1", "2001:db8::1", "1und1.de", "x.example."]
         {

@@ -20,7 +20,7 @@ pub mod recurrence;
 mod recurring;
 mod sealed;
 mod snapshot_map;
-mod sorted;
+mod sorted_map;
 mod sound;
 pub mod trunk;
 mod user;

@@ -17,11 +17,11 @@ pub use ranges::{Kind, country_of};
 use crate::{Cause, DialledNumber, ExtensionNumber, TraceStep};
 
 /// Maximum number of digits of an international number (ITU-T E.164 §6).
-const LONGEST: usize = 15;
+const MAX_DIGITS: usize = 15;
 /// International call prefixes of Australia, of North America, and of the rest of the world.
-const PREFIXES: [&str; 3] = ["0011", "011", "00"];
+const INTERNATIONAL_PREFIXES: [&str; 3] = ["0011", "011", "00"];
 /// Maximum number of digits of a national number with its trunk prefix.
-const LONGEST_NATIONAL: usize = 12;
+const MAX_NATIONAL_DIGITS: usize = 12;
 
 /// Classes of numbers that an extension may dial (S188).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,23 +98,23 @@ pub struct DialRules {
 pub fn normalise(text: &str) -> Cow<'_, str> {
     let bare = text.strip_prefix("tel:").or_else(|| text.strip_prefix("TEL:")).unwrap_or(text);
     let bare = bare.split(';').next().unwrap_or_default();
-    let spaced = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
-    if bare == text && !text.contains(spaced) {
+    let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
+    if bare == text && !text.contains(is_separator) {
         return Cow::Borrowed(text);
     }
-    let number: String = bare.chars().filter(|c| !spaced(*c)).collect();
+    let number: String = bare.chars().filter(|c| !is_separator(*c)).collect();
     if DialledNumber::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
 }
 
 /// Check an outbound number. The step that decided is appended to `trace`.
 pub fn check(
     rules: &DialRules,
-    road: CallOrigin,
-    who: DialPermissions,
+    origin: CallOrigin,
+    permissions: DialPermissions,
     number: &DialledNumber,
     trace: &mut Vec<TraceStep>,
 ) -> Result<CallClass, Cause> {
-    let (rule, outcome, verdict) = evaluate(rules, road, who, number);
+    let (rule, outcome, verdict) = evaluate(rules, origin, permissions, number);
     trace.push(TraceStep { rule: rule.into(), outcome });
     verdict
 }
@@ -123,24 +123,24 @@ pub fn check(
 /// to the dial plan.
 pub fn check_always_blocked(
     rules: &DialRules,
-    road: CallOrigin,
+    origin: CallOrigin,
     number: &DialledNumber,
 ) -> Result<(), Cause> {
-    let ours = ExtensionNumber::parse(number.as_str()).is_ok() || number.as_str().starts_with('*');
-    if ours && emergency(rules, number).is_none() {
+    let internal = ExtensionNumber::parse(number.as_str()).is_ok() || number.as_str().starts_with('*');
+    if internal && emergency(rules, number).is_none() {
         return Ok(());
     }
     let all = DialPermissions { internal: true, national: true, international: true, premium: true };
-    evaluate(rules, road, all, number).2.map(|_| ())
+    evaluate(rules, origin, all, number).2.map(|_| ())
 }
 
 /// Check a call to a local extension.
 pub fn check_internal(
-    road: CallOrigin,
-    who: DialPermissions,
+    origin: CallOrigin,
+    permissions: DialPermissions,
     trace: &mut Vec<TraceStep>,
 ) -> Result<CallClass, Cause> {
-    if who.internal || road == CallOrigin::Trunk {
+    if permissions.internal || origin == CallOrigin::Trunk {
         return Ok(CallClass::Internal);
     }
     let outcome = "the caller may not dial other extensions".into();
@@ -148,38 +148,46 @@ pub fn check_internal(
     Err(Cause::NotPermitted)
 }
 
-type Judged = (&'static str, String, Result<CallClass, Cause>);
+type Evaluation = (&'static str, String, Result<CallClass, Cause>);
 
-fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &DialledNumber) -> Judged {
-    if let Some(help) = emergency(rules, number) {
-        return match road {
-            CallOrigin::Phone => ("emergency", format!("{help} calls for help"), Ok(CallClass::Emergency)),
+fn evaluate(
+    rules: &DialRules,
+    origin: CallOrigin,
+    permissions: DialPermissions,
+    number: &DialledNumber,
+) -> Evaluation {
+    if let Some(emergency_number) = emergency(rules, number) {
+        return match origin {
+            CallOrigin::Phone => {
+                ("emergency", format!("{emergency_number} calls for help"), Ok(CallClass::Emergency))
+            }
             CallOrigin::Api | CallOrigin::Forward | CallOrigin::Schedule | CallOrigin::Trunk => {
                 let why = "emergency numbers only from a registered phone".into();
                 ("emergency", why, Err(Cause::EmergencyNotAllowed))
             }
         };
     }
-    if road == CallOrigin::Trunk {
+    if origin == CallOrigin::Trunk {
         let why = "a call from a trunk does not go out again".into();
         return ("trunk_to_trunk", why, Err(Cause::Forbidden));
     }
-    let Some(spoken) = Spoken::of(number) else {
+    let Some(parsed) = ParsedNumber::of(number) else {
         return ("number", "keys inside a number lead nowhere outside".into(), Err(Cause::BadNumber));
     };
-    let main = spoken.main(rules);
+    let primary = parsed.primary(rules);
     let mut premium = None;
-    for reading in spoken.readings(rules) {
-        if reading.is_empty() {
+    for interpretation in parsed.interpretations(rules) {
+        if interpretation.is_empty() {
             continue;
         }
-        if let Some(prefix) = rules.blocked.iter().find(|prefix| reading.starts_with(&***prefix)) {
+        if let Some(prefix) = rules.blocked.iter().find(|prefix| interpretation.starts_with(&***prefix)) {
             return ("blocked", format!("+{prefix} is on the house's block list"), Err(Cause::NumberBlocked));
         }
-        match ranges::range_of(&reading) {
+        match ranges::range_of(&interpretation) {
             Some((Kind::Premium, range)) => premium = Some(range),
             Some((Kind::HighRisk, _))
-                if lists(&rules.opened, &reading) || lists(&rules.allowed, &reading) => {}
+                if matches_any(&rules.opened, &interpretation)
+                    || matches_any(&rules.allowed, &interpretation) => {}
             Some((kind, range)) => {
                 let why = format!("+{range} is on the block list ({kind:?})");
                 return ("blocked", why, Err(Cause::NumberBlocked));
@@ -187,11 +195,11 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
             None => {}
         }
     }
-    if !(1..=LONGEST).contains(&main.digits.len()) {
+    if !(1..=MAX_DIGITS).contains(&primary.digits.len()) {
         return ("number", "no telephone number has so many digits".into(), Err(Cause::BadNumber));
     }
     if let Some(range) = premium {
-        return match who.premium && road == CallOrigin::Phone {
+        return match permissions.premium && origin == CallOrigin::Phone {
             true => {
                 ("permission", format!("+{range} is premium, which is permitted"), Ok(CallClass::Premium))
             }
@@ -200,12 +208,12 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
             }
         };
     }
-    let (class, permitted) = match main.home {
-        true => (CallClass::National, who.national),
-        false => (CallClass::International, who.international),
+    let (class, permitted) = match primary.domestic {
+        true => (CallClass::National, permissions.national),
+        false => (CallClass::International, permissions.international),
     };
     let known_home = class == CallClass::National && rules.country.is_some();
-    if !rules.allowed.is_empty() && !known_home && !lists(&rules.allowed, &main.digits) {
+    if !rules.allowed.is_empty() && !known_home && !matches_any(&rules.allowed, &primary.digits) {
         let why = "the number begins with none of the allowed country prefixes".into();
         return ("allow_list", why, Err(Cause::NumberBlocked));
     }
@@ -218,59 +226,60 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
 /// The number in international form without `+`, as given to a carrier. `None` where it is national and the country is not configured, or
 /// where it cannot be a legal E.164 number.
 pub fn e164(rules: &DialRules, number: &DialledNumber) -> Option<String> {
-    let spoken = Spoken::of(number)?;
-    let main = spoken.main(rules);
-    let whole = !main.home || rules.country.is_some();
-    let legal = (1..=LONGEST).contains(&main.digits.len()) && !main.digits.starts_with('0');
-    (whole && legal).then_some(main.digits)
+    let parsed = ParsedNumber::of(number)?;
+    let primary = parsed.primary(rules);
+    let country_known = !primary.domestic || rules.country.is_some();
+    let legal = (1..=MAX_DIGITS).contains(&primary.digits.len()) && !primary.digits.starts_with('0');
+    (country_known && legal).then_some(primary.digits)
 }
 
-fn lists(prefixes: &[Arc<str>], digits: &str) -> bool {
+fn matches_any(prefixes: &[Arc<str>], digits: &str) -> bool {
     prefixes.iter().any(|prefix| digits.starts_with(&**prefix))
 }
 
 /// The digits of a dialled number, and whether it had a `+`.
-struct Spoken<'a> {
+struct ParsedNumber<'a> {
     plus: bool,
     digits: &'a str,
 }
 
 /// The primary interpretation of a number.
-struct Main {
+struct Interpretation {
     /// International form, or as dialled where the country is not configured.
     digits: String,
     /// Whether it belongs to the configured country.
-    home: bool,
+    domestic: bool,
 }
 
-impl<'a> Spoken<'a> {
+impl<'a> ParsedNumber<'a> {
     /// `None` where `*` or `#` stand between digits. At the end they terminate dialling and carriers drop them.
-    fn of(number: &'a DialledNumber) -> Option<Spoken<'a>> {
+    fn of(number: &'a DialledNumber) -> Option<ParsedNumber<'a>> {
         let text = number.as_str().trim_end_matches(['#', '*']);
         let digits = text.strip_prefix('+').unwrap_or(text);
         let legal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        legal.then_some(Spoken { plus: text.len() != digits.len(), digits })
+        legal.then_some(ParsedNumber { plus: text.len() != digits.len(), digits })
     }
 
     /// The digits after the international prefix, if the number has one that is used in this country or cannot be a national prefix.
-    fn abroad(&self, rules: &DialRules) -> Option<&'a str> {
+    fn after_international_prefix(&self, rules: &DialRules) -> Option<&'a str> {
         let country = rules.country.as_deref();
-        let foreign = country.is_none() || self.plus || self.digits.len() > LONGEST_NATIONAL;
+        let foreign = country.is_none() || self.plus || self.digits.len() > MAX_NATIONAL_DIGITS;
         let used = |prefix: &str| match prefix {
             "011" => foreign || country == Some("1"),
             _ => true, // 0011 too: no area code of +1 begins with 1
         };
-        let after =
-            PREFIXES.into_iter().find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
+        let after = INTERNATIONAL_PREFIXES
+            .into_iter()
+            .find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
         after.or_else(|| self.plus.then_some(self.digits)).map(|rest| rest.trim_start_matches('0'))
     }
 
-    fn main(&self, rules: &DialRules) -> Main {
+    fn primary(&self, rules: &DialRules) -> Interpretation {
         let country = rules.country.as_deref();
-        if let Some(digits) = self.abroad(rules) {
-            let home =
-                country.is_some_and(|country| digits.starts_with(country)) && !is_abroad_in_nanp(digits);
-            return Main { digits: digits.to_owned(), home };
+        if let Some(digits) = self.after_international_prefix(rules) {
+            let domestic =
+                country.is_some_and(|country| digits.starts_with(country)) && !is_foreign_nanp(digits);
+            return Interpretation { digits: digits.to_owned(), domestic };
         }
         let digits = match country {
             None => self.digits.to_owned(),
@@ -278,48 +287,49 @@ impl<'a> Spoken<'a> {
             Some("39") => format!("39{}", self.digits), // in Italy the leading zero is part of the number
             Some(country) => format!("{country}{}", self.digits.trim_start_matches('0')),
         };
-        let home = !(country == Some("1") && is_abroad_in_nanp(&digits));
-        Main { digits, home }
+        let domestic = !(country == Some("1") && is_foreign_nanp(&digits));
+        Interpretation { digits, domestic }
     }
 
     /// Every international form that a carrier could read this number as.
-    fn readings(&self, rules: &DialRules) -> Vec<String> {
-        let mut readings = vec![self.main(rules).digits];
-        if let Some(abroad) = self.abroad(rules) {
-            readings.push(abroad.to_owned());
+    fn interpretations(&self, rules: &DialRules) -> Vec<String> {
+        let mut interpretations = vec![self.primary(rules).digits];
+        if let Some(after_international_prefix) = self.after_international_prefix(rules) {
+            interpretations.push(after_international_prefix.to_owned());
         }
-        if self.plus || rules.country.is_none() || self.digits.len() > LONGEST_NATIONAL {
-            readings.push(self.digits.trim_start_matches('0').to_owned());
+        if self.plus || rules.country.is_none() || self.digits.len() > MAX_NATIONAL_DIGITS {
+            interpretations.push(self.digits.trim_start_matches('0').to_owned());
         }
-        if self.digits.len() > LONGEST_NATIONAL {
+        if self.digits.len() > MAX_NATIONAL_DIGITS {
             // An outside-line digit before the international prefix: no national number is that long.
             let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
-            let behind = lines.filter_map(|digits| PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
-            readings.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
+            let behind = lines
+                .filter_map(|digits| INTERNATIONAL_PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
+            interpretations.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
         }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
-            readings.push(format!("1{}", self.digits)); // ten-digit dialling of North America
+            interpretations.push(format!("1{}", self.digits)); // ten-digit dialling of North America
         }
-        for place in 0..readings.len() {
+        for place in 0..interpretations.len() {
             // A trunk prefix that was not removed: +44 (0) …, +1 1 ….
-            let Some(reading) = readings.get(place).cloned() else { continue };
-            let Some(country) = country_of(&reading) else { continue };
-            let rest = reading.get(country.len()..).unwrap_or_default();
+            let Some(interpretation) = interpretations.get(place).cloned() else { continue };
+            let Some(country) = country_of(&interpretation) else { continue };
+            let rest = interpretation.get(country.len()..).unwrap_or_default();
             let kept = rest.trim_start_matches(if country == "1" { ['0', '1'] } else { ['0', '0'] });
             if kept.len() < rest.len() {
-                readings.push(format!("{country}{kept}"));
+                interpretations.push(format!("{country}{kept}"));
             }
             let again = kept.strip_prefix(country).unwrap_or_default();
-            if kept.len() > LONGEST_NATIONAL - 2 && !again.is_empty() {
-                readings.push(format!("{country}{again}"));
+            if kept.len() > MAX_NATIONAL_DIGITS - 2 && !again.is_empty() {
+                interpretations.push(format!("{country}{again}"));
             }
         }
-        readings
+        interpretations
     }
 }
 
-fn is_abroad_in_nanp(digits: &str) -> bool {
+fn is_foreign_nanp(digits: &str) -> bool {
     digits
         .strip_prefix('1')
-        .is_some_and(|rest| ranges::ABROAD_IN_NANP.iter().any(|code| rest.starts_with(code)))
+        .is_some_and(|rest| ranges::FOREIGN_NANP_CODES.iter().any(|code| rest.starts_with(code)))
 }

@@ -337,7 +337,7 @@ impl Schedule {
     /// The JSON form: one day of the week in `dayOfWeek`, several in `daysOfWeek`.
     pub fn written(&self) -> Written {
         let mut written =
-            Written { time: self.time_shown(), timezone: self.zone.name().to_owned(), ..Written::default() };
+            Written { time: self.format_time(), timezone: self.zone.name().to_owned(), ..Written::default() };
         match self.frequency {
             Frequency::Daily => written.frequency = "daily".into(),
             Frequency::Weekly(days) => {
@@ -357,7 +357,7 @@ impl Schedule {
         written
     }
 
-    fn time_shown(&self) -> String {
+    fn format_time(&self) -> String {
         let (h, m, s) = (self.time.hour(), self.time.minute(), self.time.second());
         if s == 0 { format!("{h:02}:{m:02}") } else { format!("{h:02}:{m:02}:{s:02}") }
     }
@@ -381,14 +381,14 @@ impl Schedule {
 }
 
 /// Number of days searched: day 31 with `skip` is never more than two months away.
-const HORIZON: usize = 70;
+const SEARCH_DAYS: usize = 70;
 
 /// The first due instant after `after`; `None` at the end of the calendar (year 9999).
 pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     let begin = jiff::Timestamp::from_microsecond(after.as_micros()).ok()?;
     // A date that has already passed in the zone may lie in a gap, and be due only now.
     let mut date = schedule.zone.0.to_datetime(begin).date().yesterday().ok()?.yesterday().ok()?;
-    for _ in 0..HORIZON {
+    for _ in 0..SEARCH_DAYS {
         if schedule.falls_on(date) {
             let due = schedule.zone.first_instant(date.to_datetime(schedule.time))?;
             if due > begin {
@@ -416,6 +416,6 @@ impl fmt::Display for Schedule {
                 write!(f, "on day {day} of the months that have it")?;
             }
         }
-        write!(f, " at {} ({})", self.time_shown(), self.zone.name())
+        write!(f, " at {} ({})", self.format_time(), self.zone.name())
     }
 }

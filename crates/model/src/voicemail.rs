@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_is_proved_for_its_box_only() {
+    fn a_pin_is_valid_for_its_mailbox_only() {
         let key = Secret::new([7; 32]);
         let (mine, yours) = (ExtensionId::parse("ext_1").unwrap(), ExtensionId::parse("ext_2").unwrap());
         let proof = PinProof::new(&key, &mine, "4711"); // S72
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_that_everybody_tries_is_none() {
+    fn an_easily_guessed_pin_is_refused() {
         for weak in ["0000", "1234", "987654", "100200"] {
             assert_eq!(check_pin(weak, "100200"), Err(PinError::Weak), "{weak}");
         }

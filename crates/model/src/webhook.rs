@@ -104,22 +104,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_end() {
-        let patience = RetryPolicy::default();
+    fn delays_double_up_to_the_maximum_and_end() {
+        let policy = RetryPolicy::default();
         let mut rng = Rng::from_number(1);
-        for attempts in 1..patience.attempts {
-            let whole = Duration::from_secs(1 << (attempts - 1)).min(patience.longest);
+        for attempts in 1..policy.attempts {
+            let whole = Duration::from_secs(1 << (attempts - 1)).min(policy.longest);
             for _ in 0..50 {
-                let wait = patience.after(attempts, &mut rng).unwrap();
+                let wait = policy.after(attempts, &mut rng).unwrap();
                 assert!((whole / 2..=whole).contains(&wait), "{attempts}: {wait:?}");
             }
         }
-        assert_eq!(patience.after(patience.attempts, &mut rng), None);
-        assert!(patience.after(0, &mut rng).unwrap() <= patience.first);
+        assert_eq!(policy.after(policy.attempts, &mut rng), None);
+        assert!(policy.after(0, &mut rng).unwrap() <= policy.first);
     }
 
     #[test]
-    fn a_hook_is_told_of_its_own_users_events_unless_it_follows_everybody() {
+    fn a_webhook_gets_its_owners_events_unless_it_subscribes_to_all() {
         let user = |name: &str| UserId::parse(name).unwrap();
         let hook = Webhook {
             id: WebhookId::parse("hook_1").unwrap(),

@@ -236,7 +236,7 @@ fn name(change: &Change) -> String {
 }
 
 #[test]
-fn all_that_differs_is_told_and_nothing_else() {
+fn the_difference_has_every_change_and_no_other() {
     // S75, S59: a phone that registered with an old password, and a key that was switched off, are no longer let in.
     let changes = directory(&before()).changes_to(&directory(&after()));
     let expected = [
@@ -267,32 +267,32 @@ fn all_that_differs_is_told_and_nothing_else() {
 }
 
 #[test]
-fn who_applies_what_is_told_has_the_same_directory() {
+fn applying_the_difference_gives_the_same_directory() {
     let (old, fresh) = (directory(&before()), directory(&after()));
-    let mut told = old.clone();
+    let mut applied = old.clone();
     for change in old.changes_to(&fresh) {
-        told.apply(change);
+        applied.apply(change);
     }
-    assert_eq!((names(&told.changes_to(&fresh)), names(&fresh.changes_to(&told))), (vec![], vec![]));
-    assert_eq!(told.census(), fresh.census());
+    assert_eq!((names(&applied.changes_to(&fresh)), names(&fresh.changes_to(&applied))), (vec![], vec![]));
+    assert_eq!(applied.census(), fresh.census());
     assert!(
-        told.credential("1003").is_none() && told.credential("1004").is_some(),
+        applied.credential("1003").is_none() && applied.credential("1004").is_some(),
         "found by number as well"
     );
-    let key_of = |name: &str| told.key_by_hash(&hash(name)).is_some();
+    let key_of = |name: &str| applied.key_by_hash(&hash(name)).is_some();
     assert_eq!((key_of("goes"), key_of("comes")), (false, true), "found by hash as well");
-    assert_eq!(told.recurring_calls_of(&extension_id("stays")).count(), 3);
+    assert_eq!(applied.recurring_calls_of(&extension_id("stays")).count(), 3);
 }
 
 #[test]
-fn numbers_that_were_passed_on_lead_to_who_has_them_now() {
+fn swapped_numbers_lead_to_their_new_extensions() {
     use ExtensionStatus::Active;
     let old = directory(&[extension("a", "1001", Active), extension("b", "1002", Active), user("ana")]);
     let fresh = directory(&[extension("a", "1002", Active), extension("b", "1001", Active), user("ana")]);
-    let mut told = old.clone();
+    let mut applied = old.clone();
     for change in old.changes_to(&fresh) {
-        told.apply(change);
+        applied.apply(change);
     }
-    let of = |text: &str| told.extension_by_number(&number(text)).map(|e| e.id.to_string());
+    let of = |text: &str| applied.extension_by_number(&number(text)).map(|e| e.id.to_string());
     assert_eq!((of("1001").as_deref(), of("1002").as_deref()), (Some("ext_b"), Some("ext_a")));
 }

@@ -15,7 +15,7 @@ fn words(values: &[impl Serialize]) -> Vec<String> {
 }
 
 #[test]
-fn causes_keep_their_words() {
+fn causes_keep_their_wire_names() {
     let pinned = [
         "completed",
         "cancelled",
@@ -65,7 +65,7 @@ fn causes_keep_their_words() {
 }
 
 #[test]
-fn states_keep_their_words() {
+fn states_keep_their_wire_names() {
     use CallDirection::{Inbound, Internal, Outbound};
     use CallStatus::{Busy, Canceled, Completed, Failed, InProgress, NoAnswer, Queued, Ringing};
     let statuses = [Queued, Ringing, InProgress, Completed, Busy, Failed, NoAnswer, Canceled];

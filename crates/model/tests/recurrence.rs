@@ -176,13 +176,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_again(text in any_schedule()) {
+    fn a_formatted_schedule_is_parsed_back(text in any_schedule()) {
         let schedule = schedule(&text).unwrap();
         prop_assert_eq!(Schedule::try_from(schedule.written()), Ok(schedule));
     }
 
     #[test]
-    fn any_instant_and_any_text_are_borne(after in any::<i64>(), text in "\\PC{0,12}", day in any::<i64>()) {
+    fn any_instant_and_any_text_are_handled(after in any::<i64>(), text in "\\PC{0,12}", day in any::<i64>()) {
         let noon = daily(Time::constant(12, 0, 0, 0), "Europe/Madrid");
         if let Some(due) = next_after(&noon, Timestamp::from_micros(after)) {
             prop_assert!(due > Timestamp::from_micros(after));
@@ -228,7 +228,7 @@ fn the_documents_schedules_are_due_when_the_documents_say() {
 }
 
 #[test]
-fn what_is_no_schedule_is_refused_by_its_field() {
+fn an_invalid_schedule_is_refused_with_its_field() {
     let good = json!({"frequency": "daily", "time": "09:00", "timezone": "UTC"});
     for (change, field) in [
         (json!({"time": "25:61"}), "time"),

@@ -131,11 +131,11 @@ pub(crate) async fn news<'c>(on: impl Into<On<'c>>, seq: i64) -> Result<OutboxBa
         }
         reached = next;
         let text: String = row.try_get(1)?;
-        let told: Vec<Change> = serde_json::from_str(&text).map_err(|fault| StoreError::Damaged {
+        let batch: Vec<Change> = serde_json::from_str(&text).map_err(|fault| StoreError::Damaged {
             table: "outbox",
             fault: format!("row {next}: {fault}"),
         })?;
-        changes.extend(told);
+        changes.extend(batch);
     }
     Ok(OutboxBatch::Changes { reached, changes })
 }

@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::limits::NUMBER_BYTES;
 use crate::pool::Pool;
-use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, with_keys, word};
+use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, enum_text, json, with_keys};
 use crate::sql::{Row, query};
 use crate::{Cursor, StoreError, legs};
 
@@ -63,15 +63,15 @@ fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(call.id.as_str().to_owned())
         .bind(call.user.as_str().to_owned())
         .bind(call.other_user.as_ref().map(UserId::to_string))
-        .bind(word(&call.direction))
-        .bind(word(&call.status))
+        .bind(enum_text(&call.direction))
+        .bind(enum_text(&call.status))
         .bind(indexed(&call.from_number))
         .bind(indexed(&call.to_number))
         .bind(call.device.clone())
         .bind(call.started_at.as_micros())
         .bind(call.answered_at.map(Timestamp::as_micros))
         .bind(call.ended_at.map(Timestamp::as_micros))
-        .bind(call.cause.as_ref().map(word))
+        .bind(call.cause.as_ref().map(enum_text))
         .bind(json(&call.trace))
 }
 
@@ -86,15 +86,15 @@ pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
         id: row.id()?,
         user: row.id()?,
         other_user: row.id_or_none()?,
-        direction: row.word()?,
-        status: row.word()?,
+        direction: row.enum_text()?,
+        status: row.enum_text()?,
         from_number: row.text()?,
         to_number: row.text()?,
         device: row.text_or_none()?,
         started_at: row.instant()?,
         answered_at: row.instant_or_none()?,
         ended_at: row.instant_or_none()?,
-        cause: row.word_or_none()?,
+        cause: row.enum_or_none()?,
         trace: row.json()?,
         legs: Vec::new(),
     })

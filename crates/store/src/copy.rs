@@ -4,21 +4,21 @@ use std::path::Path;
 
 use sqlx::AssertSqlSafe;
 
-use crate::limits::MOVED_VALUES;
+use crate::limits::COPY_PARAMETERS;
 use crate::pool::{AdvisoryLock, Conn, Pool};
 use crate::row::placeholders;
 use crate::sql::{Row, Value, query};
 use crate::{Store, StoreError, postgres};
 
 /// A table as SQLite's schema describes it, so that no table can be forgotten here.
-struct Moved {
+struct SourceTable {
     name: String,
-    columns: Vec<(String, Form)>,
+    columns: Vec<(String, ColumnType)>,
 }
 
 /// Type of a column.
 #[derive(Clone, Copy)]
-enum Form {
+enum ColumnType {
     Text,
     Number,
     Bytes,
@@ -32,12 +32,12 @@ impl Store {
         &self,
         url: &str,
         data_dir: &Path,
-        mut told: impl FnMut(&str, u64) + Send,
+        mut on_table_done: impl FnMut(&str, u64) + Send,
     ) -> Result<u64, StoreError> {
-        let Pool::Lite(_) = &self.writer else {
+        let Pool::Sqlite(_) = &self.writer else {
             return Err(StoreError::Unsupported("the database is one of PostgreSQL already"));
         };
-        if !postgres::speaks(url) {
+        if !postgres::is_postgres_url(url) {
             return Err(StoreError::Unsupported(
                 "a database is moved to PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
             ));
@@ -55,14 +55,15 @@ impl Store {
         let mut total = 0;
         for table in &tables {
             self.copy(table, &mut tx).await?;
-            let (there, here) =
+            let (target_rows, source_rows) =
                 (count(&mut tx, &table.name).await?, count(&self.readers, &table.name).await?);
-            if there != here {
-                let fault = format!("table {} has {here} rows here and {there} there", table.name);
+            if target_rows != source_rows {
+                let fault =
+                    format!("table {} has {source_rows} rows here and {target_rows} there", table.name);
                 return Err(StoreError::Damaged { table: "moved", fault });
             }
-            total += here as u64;
-            told(&table.name, here as u64);
+            total += source_rows as u64;
+            on_table_done(&table.name, source_rows as u64);
         }
         // The node that owned open calls, bindings and audio files still does.
         for sql in [
@@ -78,7 +79,7 @@ impl Store {
         Ok(total)
     }
 
-    async fn tables(&self) -> Result<Vec<Moved>, StoreError> {
+    async fn tables(&self) -> Result<Vec<SourceTable>, StoreError> {
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'migrations' \
                    ORDER BY name";
         let mut tables = Vec::new();
@@ -89,17 +90,17 @@ impl Store {
                 .fetch_all(&self.readers)
                 .await?;
             let columns = columns.iter().map(column).collect::<Result<_, _>>()?;
-            tables.push(Moved { name, columns });
+            tables.push(SourceTable { name, columns });
         }
         Ok(tables)
     }
 
-    async fn copy(&self, table: &Moved, tx: &mut Conn) -> Result<(), StoreError> {
+    async fn copy(&self, table: &SourceTable, tx: &mut Conn) -> Result<(), StoreError> {
         let (name, width) = (&table.name, table.columns.len());
         let names: Vec<String> = table.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let names = names.join(", ");
         let read = format!("SELECT rowid, {names} FROM \"{name}\" WHERE rowid > $1 ORDER BY rowid LIMIT $2");
-        let most = (MOVED_VALUES / width.max(1)).max(1);
+        let most = (COPY_PARAMETERS / width.max(1)).max(1);
         let mut after = i64::MIN;
         loop {
             let rows = query(AssertSqlSafe(read.clone())).bind(after).bind(most as i64);
@@ -108,8 +109,8 @@ impl Store {
             after = last.try_get(0)?;
             let mut values = Vec::with_capacity(rows.len() * width);
             for row in &rows {
-                for (place, (_, form)) in table.columns.iter().enumerate() {
-                    values.push(value(row, place + 1, *form)?);
+                for (place, (_, column_type)) in table.columns.iter().enumerate() {
+                    values.push(value(row, place + 1, *column_type)?);
                 }
             }
             let each: Vec<String> =
@@ -121,24 +122,24 @@ impl Store {
     }
 }
 
-fn column(row: &Row) -> Result<(String, Form), StoreError> {
+fn column(row: &Row) -> Result<(String, ColumnType), StoreError> {
     let (name, declared): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-    let form = match declared.as_str() {
-        "TEXT" => Form::Text,
-        "BIGINT" => Form::Number,
-        "BYTEA" => Form::Bytes,
+    let column_type = match declared.as_str() {
+        "TEXT" => ColumnType::Text,
+        "BIGINT" => ColumnType::Number,
+        "BYTEA" => ColumnType::Bytes,
         other => {
             return Err(StoreError::Damaged { table: "moved", fault: format!("column {name} is {other}") });
         }
     };
-    Ok((name, form))
+    Ok((name, column_type))
 }
 
-fn value(row: &Row, place: usize, form: Form) -> Result<Value, StoreError> {
-    Ok(match form {
-        Form::Text => Value::Text(row.try_get(place)?),
-        Form::Number => Value::Number(row.try_get(place)?),
-        Form::Bytes => Value::Bytes(row.try_get(place)?),
+fn value(row: &Row, place: usize, column_type: ColumnType) -> Result<Value, StoreError> {
+    Ok(match column_type {
+        ColumnType::Text => Value::Text(row.try_get(place)?),
+        ColumnType::Number => Value::Number(row.try_get(place)?),
+        ColumnType::Bytes => Value::Bytes(row.try_get(place)?),
     })
 }
 

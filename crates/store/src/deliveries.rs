@@ -121,11 +121,11 @@ pub enum Outcome {
 /// Events processed in one transaction.
 const EVENTS_AT_ONCE: i64 = 200;
 /// Maximum number of pending deliveries of one webhook; further ones become dead letters at once.
-const WAITING: i64 = 10_000;
+const MAX_PENDING: i64 = 10_000;
 /// Event type without deliveries: it is about a delivery itself.
-const UNTOLD: &str = "webhook_delivery_retried";
+const WITHOUT_DELIVERY: &str = "webhook_delivery_retried";
 /// Name of the mark that holds the last event turned into deliveries.
-const MARK: &str = "webhooks";
+const MARK_NAME: &str = "webhooks";
 
 const DELIVERIES: Table = Table {
     name: "deliveries",
@@ -195,7 +195,7 @@ impl Store {
         let first = hooks.iter().map(|hook| hook.since).min().unwrap_or(i64::MAX);
         let mark = query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
             .bind(TENANT)
-            .bind(MARK)
+            .bind(MARK_NAME)
             .fetch_optional(&mut *tx)
             .await?;
         let done: i64 = mark.map(|row| row.try_get(0)).transpose()?.unwrap_or(0).max(first);
@@ -216,7 +216,7 @@ impl Store {
              ON CONFLICT (tenant, name) DO UPDATE SET seq = excluded.seq",
         )
         .bind(TENANT)
-        .bind(MARK)
+        .bind(MARK_NAME)
         .bind(last)
         .execute(&mut *tx)
         .await?;
@@ -353,14 +353,14 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        self.commit_with_events(tx).await
     }
 }
 
 fn deliveries_for(hook: &Webhook, events: &[Event], now: Timestamp) -> Vec<Delivery> {
     let wanted = events.iter().filter(|event| {
         event.seq > hook.since
-            && event.kind != UNTOLD
+            && event.kind != WITHOUT_DELIVERY
             && hook.wants(&event.kind, [event.user.as_ref(), event.other_user.as_ref()])
     });
     let made = wanted.filter_map(|event| {
@@ -412,7 +412,7 @@ async fn insert_deliveries(tx: &mut Conn, hook: &Webhook, mut made: Vec<Delivery
             .bind(hook.id.as_str())
             .fetch_one(&mut *tx)
             .await?;
-    let room = (WAITING - row.try_get::<i64>(0)?).max(0) as usize;
+    let room = (MAX_PENDING - row.try_get::<i64>(0)?).max(0) as usize;
     for late in made.iter_mut().skip(room) {
         late.status = DeliveryStatus::Dead;
         late.fault = Some("too many deliveries of this webhook are waiting".into());

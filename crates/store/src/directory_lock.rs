@@ -50,9 +50,9 @@ impl Store {
                     return Ok(DirectoryLock { store, tx: Some(tx), news: OutboxBatch::Truncated });
                 }
                 OutboxBatch::Changes { reached: same, .. } if same == reached => break,
-                OutboxBatch::Changes { reached: further, changes: told } => {
+                OutboxBatch::Changes { reached: further, changes: batch } => {
                     reached = further;
-                    changes.extend(told);
+                    changes.extend(batch);
                 }
             }
         }

@@ -117,8 +117,8 @@ impl StoreError {
         match self {
             StoreError::Away => true,
             StoreError::Database(error) => match error {
-                sqlx::Error::Database(fault) => match lite_code(&**fault) {
-                    Some(code) => SQLITE_AWAY.contains(&code),
+                sqlx::Error::Database(fault) => match sqlite_code(&**fault) {
+                    Some(code) => SQLITE_UNAVAILABLE.contains(&code),
                     // Class 08: connection; 53: insufficient resources; 57: shutting down or starting up (PostgreSQL, appendix A).
                     None => fault
                         .code()
@@ -153,7 +153,7 @@ impl StoreError {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             StoreError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            StoreError::Database(sqlx::Error::Database(fault)) => match lite_code(&**fault) {
+            StoreError::Database(sqlx::Error::Database(fault)) => match sqlite_code(&**fault) {
                 Some(code) => code == SQLITE_FULL,
                 // SQLSTATE disk_full
                 None => fault.code().is_some_and(|code| code == "53100"),
@@ -167,10 +167,10 @@ impl StoreError {
 const SQLITE_FULL: u8 = 13;
 pub(crate) const SQLITE_NOTADB: u8 = 26;
 /// Busy, locked, read-only, I/O error, full, cannot open: conditions that may pass.
-const SQLITE_AWAY: [u8; 6] = [5, 6, 8, 10, SQLITE_FULL, 14];
+const SQLITE_UNAVAILABLE: [u8; 6] = [5, 6, 8, 10, SQLITE_FULL, 14];
 
 /// The primary result code of a SQLite error.
-pub(crate) fn lite_code(fault: &dyn sqlx::error::DatabaseError) -> Option<u8> {
+pub(crate) fn sqlite_code(fault: &dyn sqlx::error::DatabaseError) -> Option<u8> {
     let fault = fault.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
     // An extended code has the primary one in its lowest byte.
     let code: i32 = sqlx::error::DatabaseError::code(fault)?.parse().ok()?;

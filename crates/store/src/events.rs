@@ -100,6 +100,6 @@ impl Store {
 
     /// A counter that changes whenever this process has written events.
     pub fn events_told(&self) -> watch::Receiver<u64> {
-        self.told.subscribe()
+        self.event_signal.subscribe()
     }
 }

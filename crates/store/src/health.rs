@@ -47,7 +47,7 @@ impl Default for Monitor {
 
 impl Monitor {
     /// Record the result of a statement. Only a failure counts, because a read needs no room.
-    pub(crate) fn failed<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn record_result<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &done {
             if error.is_full() {
                 self.set(Health::DiskFull);
@@ -59,11 +59,11 @@ impl Monitor {
     }
 
     /// Record the result of a commit.
-    pub(crate) fn wrote<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn record_commit<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if done.is_ok() {
             self.set(Health::Writable);
         }
-        self.failed(done)
+        self.record_result(done)
     }
 
     fn set(&self, health: Health) {

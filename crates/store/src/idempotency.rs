@@ -10,9 +10,9 @@ use crate::sql::query;
 use crate::{Store, StoreError};
 
 /// Retention of a response.
-const KEPT: Duration = Duration::from_hours(24);
+const RETENTION: Duration = Duration::from_hours(24);
 /// Maximum number of responses stored for one API key; the oldest ones are deleted first.
-const OF_ONE_KEY: i64 = 10_000;
+const MAX_PER_KEY: i64 = 10_000;
 
 /// A request with an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,7 +59,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         if let Some(row) = row
-            && asked.at.since(Timestamp::from_micros(row.try_get(1)?)) < KEPT
+            && asked.at.since(Timestamp::from_micros(row.try_get(1)?)) < RETENTION
         {
             let request: Vec<u8> = row.try_get(0)?;
             if request != asked.request {
@@ -90,7 +90,7 @@ impl Store {
         )
         .bind(TENANT)
         .bind(asked.key.as_str())
-        .bind(OF_ONE_KEY)
+        .bind(MAX_PER_KEY)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

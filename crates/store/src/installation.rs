@@ -71,7 +71,7 @@ impl Store {
 }
 
 /// Record the removal of audio, in the transaction that deletes its owner.
-pub(crate) async fn audio_removed(tx: &mut Conn, name: &str, at: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn record_removed_audio(tx: &mut Conn, name: &str, at: Timestamp) -> Result<(), StoreError> {
     tx.lock(AdvisoryLock::Outbox).await?;
     query(
         "INSERT INTO removed_audio (tenant, seq, name, at) \

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::pool::{Conn, Pool};
-use crate::row::{Query, Reader, TENANT, Table, upsert, word};
+use crate::row::{Query, Reader, TENANT, Table, enum_text, upsert};
 use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
@@ -34,7 +34,7 @@ fn bind_at(node: &str, delivery: &Delivery, query: Query) -> Query {
         .bind(delivery.message.as_str().to_owned())
         .bind(delivery.extension.as_str().to_owned())
         .bind(delivery.recipient.clone())
-        .bind(word(&delivery.state))
+        .bind(enum_text(&delivery.state))
         .bind(i64::from(delivery.attempts))
         .bind(delivery.next_at.as_micros())
         .bind(delivery.created_at.as_micros())
@@ -50,7 +50,7 @@ fn read(row: &Row) -> Result<Delivery, StoreError> {
         message: row.id()?,
         extension: row.id()?,
         recipient: row.text()?,
-        state: row.word()?,
+        state: row.enum_text()?,
         attempts: row.number()?,
         next_at: row.instant()?,
         created_at: row.instant()?,

@@ -36,7 +36,7 @@ pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
     query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
         .execute(&mut *tx)
         .await?;
-    let done = query(DONE).fetch_all(&mut *tx).await?;
+    let done = query(APPLIED).fetch_all(&mut *tx).await?;
     check(&done)?;
     for missing in MIGRATIONS.iter().skip(done.len()) {
         let script = if tx.is_postgres() { for_postgres(missing.sql) } else { missing.sql.to_owned() };
@@ -51,9 +51,9 @@ pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
 }
 
 /// The migrations that a database has run.
-pub(crate) const DONE: &str = "SELECT version, checksum FROM migrations ORDER BY version";
+pub(crate) const APPLIED: &str = "SELECT version, checksum FROM migrations ORDER BY version";
 
-/// Refuse migrations (rows of [`DONE`]) that this version does not have.
+/// Refuse migrations (rows of [`APPLIED`]) that this version does not have.
 pub(crate) fn check(done: &[Row]) -> Result<(), StoreError> {
     for (place, row) in done.iter().enumerate() {
         let version: i64 = row.try_get(0)?;

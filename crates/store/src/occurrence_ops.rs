@@ -19,9 +19,9 @@ impl Store {
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
-        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        self.commit_told(tx).await?;
-        Ok(stands)
+        let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
+        self.commit_with_events(tx).await?;
+        Ok(is_stored)
     }
 
     /// Update an occurrence from its previous version, with its event. `false`, without an event, where the row has another version.
@@ -35,9 +35,9 @@ impl Store {
         if let Some(event) = event.filter(|_| done) {
             audit::insert(&mut tx, &event).await?;
         }
-        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        self.commit_told(tx).await?;
-        Ok(stands)
+        let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
+        self.commit_with_events(tx).await?;
+        Ok(is_stored)
     }
 
     /// Open occurrences whose lease expired at `now`.
@@ -46,7 +46,7 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Occurrence>, StoreError> {
-        occurrences::forsaken(&self.readers, now, limit).await
+        occurrences::expired(&self.readers, now, limit).await
     }
 
     /// Open occurrences whose last owner was a process of `node`.

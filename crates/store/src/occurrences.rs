@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::pool::{Conn, Pool};
-use crate::row::{Reader, TENANT, Table, word};
+use crate::row::{Reader, TENANT, Table, enum_text};
 use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
@@ -35,7 +35,7 @@ const CLAIM: &str = "INSERT INTO occurrences (tenant, recurring_id, due, user_id
     SELECT tenant, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM recurring_calls \
     WHERE tenant = $1 AND id = $2 AND enabled = 1 AND since = $14 \
     ON CONFLICT (tenant, recurring_id, due) DO NOTHING RETURNING version";
-const MOVE: &str = "UPDATE occurrences SET user_id = $4, state = $5, version = $6, owner = $7, lease_until = $8, \
+const UPDATE: &str = "UPDATE occurrences SET user_id = $4, state = $5, version = $6, owner = $7, lease_until = $8, \
     not_before = $9, attempts = $10, call_id = $11, cause = $12, updated_at = $13 \
     WHERE tenant = $1 AND recurring_id = $2 AND due = $3 AND version = $14 RETURNING version";
 
@@ -50,7 +50,7 @@ pub(crate) async fn claim(
 
 /// Update an occurrence from its previous version. `false` where the row has another version.
 pub(crate) async fn change(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
-    run(tx, MOVE, occurrence, occurrence.version as i64 - 1).await
+    run(tx, UPDATE, occurrence, occurrence.version as i64 - 1).await
 }
 
 async fn run(
@@ -64,14 +64,14 @@ async fn run(
         .bind(occurrence.recurring.as_str())
         .bind(occurrence.due.as_micros())
         .bind(occurrence.user.as_str())
-        .bind(word(&occurrence.state))
+        .bind(enum_text(&occurrence.state))
         .bind(occurrence.version as i64)
         .bind(&*occurrence.owner)
         .bind(occurrence.lease_until.as_micros())
         .bind(occurrence.not_before.as_micros())
         .bind(i64::from(occurrence.attempts))
         .bind(occurrence.call.as_ref().map(|id| id.as_str().to_owned()))
-        .bind(occurrence.cause.map(|cause| word(&cause)))
+        .bind(occurrence.cause.map(|cause| enum_text(&cause)))
         .bind(occurrence.updated_at.as_micros())
         .bind(last)
         .fetch_optional(&mut *tx)
@@ -80,7 +80,7 @@ async fn run(
 }
 
 /// Whether exactly this row is stored: the reply to an earlier write of it may have been lost.
-pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
+pub(crate) async fn is_stored(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND recurring_id = $2 AND due = $3",
         TABLE.columns()
@@ -95,7 +95,7 @@ pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<boo
 }
 
 /// Open occurrences whose lease expired at `now`, the longest expired first.
-pub(crate) async fn forsaken(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
+pub(crate) async fn expired(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') AND lease_until <= $2 \
          ORDER BY lease_until, recurring_id, due LIMIT $3",
@@ -164,14 +164,14 @@ fn read(row: &Row) -> Result<Occurrence, StoreError> {
         recurring: row.id()?,
         due: row.instant()?,
         user: row.id()?,
-        state: row.word::<OccurrenceState>()?,
+        state: row.enum_text::<OccurrenceState>()?,
         version: row.number()?,
         owner: row.text()?.into(),
         lease_until: row.instant()?,
         not_before: row.instant()?,
         attempts: row.number()?,
         call: row.id_or_none()?,
-        cause: row.word_or_none()?,
+        cause: row.enum_or_none()?,
         updated_at: row.instant()?,
     })
 }

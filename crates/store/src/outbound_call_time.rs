@@ -14,11 +14,11 @@ use crate::{Store, StoreError};
 /// Apply journal records. An ended leg stays ended, even if its answer is fed again.
 pub(crate) async fn feed(
     tx: &mut Conn,
-    notes: &BTreeMap<&CallId, Vec<&CallEvent>>,
+    events: &BTreeMap<&CallId, Vec<&CallEvent>>,
     node: &str,
 ) -> Result<(), StoreError> {
-    for note in notes.values().flatten() {
-        let CallEvent::Outside(time) = note else { continue };
+    for event in events.values().flatten() {
+        let CallEvent::Outside(time) = event else { continue };
         query(
             "INSERT INTO outside_time (tenant, call_id, leg, user_id, began_at, ended_at, node) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, call_id, leg) \

@@ -41,7 +41,7 @@ pub(crate) fn check(url: &str) -> Result<(), StoreError> {
 }
 
 /// A URL without its password, for messages.
-pub(crate) fn shown(url: &str) -> String {
+pub(crate) fn redacted(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;
         let user = login.split_once(':').map_or(login, |(user, _)| user);
@@ -65,8 +65,8 @@ fn pairs(url: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Mask a name that could be the rest of a password containing a `?`.
 fn printable(url: &str, name: &str) -> String {
     let behind_login = url.split_once('?').is_some_and(|(before, _)| before.contains('@'));
-    let word = name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
-    if behind_login && word { name.to_owned() } else { "?".to_owned() }
+    let enum_text = name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
+    if behind_login && enum_text { name.to_owned() } else { "?".to_owned() }
 }
 
 fn listed(names: &[&str], more: &[&str]) -> String {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_for_a_byte_is_that_byte() {
+    fn percent_escapes_are_decoded() {
         for (written, meant) in [
             ("/etc/ssl/root.pem", "/etc/ssl/root.pem"),
             ("%2Fetc%2fmy+root.pem", "/etc/my root.pem"),
@@ -103,9 +103,9 @@ mod tests {
             "postgres://b/c?user=a&password=hush-8841&sslmode=require",
             "postgres://a:hush-8841?x@b/c",
         ] {
-            assert!(!shown(url).contains("hush-8841"), "{}", shown(url));
+            assert!(!redacted(url).contains("hush-8841"), "{}", redacted(url));
         }
-        assert_eq!(shown("postgres://a:b@c/d?sslmode=require"), "postgres://a:***@c/d?sslmode=require");
+        assert_eq!(redacted("postgres://a:b@c/d?sslmode=require"), "postgres://a:***@c/d?sslmode=require");
         for url in ["postgres://a:p?hush8841@b/c", "postgres://a:p?hush8841"] {
             assert!(!check(url).unwrap_err().to_string().contains("hush"), "{:?}", check(url));
         }

@@ -5,7 +5,7 @@
 use base::Timestamp;
 use model::{CallId, RecordingId, UserId};
 
-use crate::call_page::{CallFilter, Cursor, Way, are_few, numbers};
+use crate::call_page::{CallFilter, Cursor, SearchPlan, count_matches, distinct_numbers};
 use crate::sql::{Query, query};
 use crate::{EventQuery, RecordingCursor, RecordingFilter, Store, calls, legs, recordings};
 
@@ -24,19 +24,19 @@ async fn plan(store: &Store, asked: Query) -> Plan {
 }
 
 /// The plan of a query; where `gathered` is not 0, of SQLite's JSON form with this number of columns.
-async fn plan_of(store: &Store, asked: Query, gathered: usize) -> Plan {
+async fn plan_of(store: &Store, asked: Query, json_columns: usize) -> Plan {
     let mut tx = store.writer.begin().await.unwrap();
     let postgres = tx.is_postgres();
     if !postgres {
-        let asked = if gathered > 0 { asked.gathered(gathered) } else { asked };
-        let rows = asked.explained("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
+        let asked = if json_columns > 0 { asked.as_json_array(json_columns) } else { asked };
+        let rows = asked.explain("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
         let step = |row: &crate::sql::Row| (row.try_get(1).unwrap(), row.try_get(3).unwrap());
         return Plan { postgres, steps: rows.iter().map(step).collect() };
     }
     for wasteful in ["SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off"] {
         query(wasteful).execute(&mut *tx).await.unwrap();
     }
-    let rows = asked.explained("EXPLAIN").fetch_all(&mut *tx).await.unwrap();
+    let rows = asked.explain("EXPLAIN").fetch_all(&mut *tx).await.unwrap();
     Plan { postgres, steps: rows.iter().map(|row| (0, row.try_get(0).unwrap())).collect() }
 }
 
@@ -135,17 +135,25 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     let (everybody, own) = (CallFilter::default(), CallFilter { user: user(), ..CallFilter::default() });
     let (by_start, by_user) = (["calls_by_start"], ["calls_by_user", "calls_by_other_user"]);
     let by_number = ["calls_by_from", "calls_by_to"];
-    let few = Way::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
-    for (way, filter, indexes) in [
-        (&Way::Newest, everybody.clone(), by_start.as_slice()),
-        (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
-        (&Way::Lately, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
-        (&Way::Newest, own.clone(), by_user.as_slice()),
-        (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
+    let few = SearchPlan::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
+    for (search, filter, indexes) in [
+        (&SearchPlan::TimeOrder, everybody.clone(), by_start.as_slice()),
+        (
+            &SearchPlan::TimeOrder,
+            CallFilter { number: number.clone(), ..everybody.clone() },
+            by_start.as_slice(),
+        ),
+        (
+            &SearchPlan::RecentScan,
+            CallFilter { number: number.clone(), ..everybody.clone() },
+            by_start.as_slice(),
+        ),
+        (&SearchPlan::TimeOrder, own.clone(), by_user.as_slice()),
+        (&SearchPlan::TimeOrder, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
         (&few, CallFilter { number: number.clone(), ..everybody.clone() }, by_number.as_slice()),
     ] {
         for filter in each(&filter) {
-            let plan = plan_of(&store, way.query(&filter), calls::TABLE.width()).await;
+            let plan = plan_of(&store, search.query(&filter), calls::TABLE.width()).await;
             plan.in_order(indexes);
             if !plan.postgres {
                 // Of the two upper bounds of the time, the lower one starts the scan.
@@ -158,22 +166,22 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     }
     for filter in [everybody, own] {
         for filter in each(&CallFilter { number: number.clone(), ..filter }) {
-            let plan = plan_of(&store, Way::FewCalls.query(&filter), calls::TABLE.width()).await;
+            let plan = plan_of(&store, SearchPlan::FewCalls.query(&filter), calls::TABLE.width()).await;
             plan.walks(&by_number);
             assert!(plan.postgres || plan.text().contains("COVERING INDEX calls_by_from"), "{}", plan.text());
         }
     }
-    plan(&store, are_few("+34")).await.walks(&by_number);
+    plan(&store, count_matches("+34")).await.walks(&by_number);
     // For MIN of an empty table PostgreSQL uses any index.
     if !store.is_shared() {
-        plan(&store, numbers("from_number", "+34")).await.walks(&["calls_by_from"]);
-        plan(&store, numbers("to_number", "+34")).await.walks(&["calls_by_to"]);
+        plan(&store, distinct_numbers("from_number", "+34")).await.walks(&["calls_by_from"]);
+        plan(&store, distinct_numbers("to_number", "+34")).await.walks(&["calls_by_to"]);
     }
     drop(std::fs::remove_dir_all(folder));
 }
 
 #[tokio::test]
-async fn what_is_shown_with_calls_is_found_by_their_ids() {
+async fn legs_and_recordings_are_found_by_call_id() {
     let (store, folder) = store().await;
     let ids: Vec<CallId> = (0..50).map(|n| CallId::parse(&format!("session_{n}_a")).unwrap()).collect();
     let legs = plan_of(&store, calls::legs_of(&ids), legs::TABLE.width()).await;

@@ -10,27 +10,30 @@ use sqlx::{Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
 use crate::health::Monitor;
-use crate::limits::{ANSWER, BREATH, PATIENCE};
+use crate::limits::{ACQUIRE_TIMEOUT, CIRCUIT_OPEN, STATEMENT_TIMEOUT};
 use crate::sql::query;
 
 /// A connection pool. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
-    Lite(File),
-    Postgres(Server),
+    Sqlite(SqliteDatabase),
+    Postgres(PostgresServer),
 }
 
 impl Pool {
     /// Begin a write transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx(match self {
-            Pool::Lite(file) => {
-                let begun = file.pool.begin_with("BEGIN IMMEDIATE").await;
-                Conn::Lite(file.monitor.failed(begun.map_err(StoreError::from))?, file.monitor.clone())
+            Pool::Sqlite(file) => {
+                let begin = file.pool.begin_with("BEGIN IMMEDIATE").await;
+                Conn::Sqlite(
+                    file.monitor.record_result(begin.map_err(StoreError::from))?,
+                    file.monitor.clone(),
+                )
             }
             Pool::Postgres(server) => {
-                let begun = server.acquire_guarded(server.pool.begin()).await;
-                Conn::Postgres(server.monitor.failed(begun)?, server.monitor.clone())
+                let begin = server.acquire_guarded(server.pool.begin()).await;
+                Conn::Postgres(server.monitor.record_result(begin)?, server.monitor.clone())
             }
         }))
     }
@@ -38,23 +41,25 @@ impl Pool {
     /// The health monitor of the database.
     pub(crate) fn monitor(&self) -> &Monitor {
         match self {
-            Pool::Lite(file) => &file.monitor,
+            Pool::Sqlite(file) => &file.monitor,
             Pool::Postgres(server) => &server.monitor,
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
-            Pool::Lite(file) => file.pool.close().await,
+            Pool::Sqlite(file) => file.pool.close().await,
             // Do not wait for a server that hangs.
-            Pool::Postgres(server) => drop(tokio::time::timeout(ANSWER, server.pool.close()).await),
+            Pool::Postgres(server) => {
+                drop(tokio::time::timeout(STATEMENT_TIMEOUT, server.pool.close()).await)
+            }
         }
     }
 }
 
 /// Pool of a SQLite database, with the health of its disk.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
+pub(crate) struct SqliteDatabase {
     pub(crate) pool: SqlitePool,
     pub(crate) monitor: Monitor,
 }
@@ -75,18 +80,18 @@ pub(crate) async fn is_reusable(connection: &mut SqliteConnection) -> Result<boo
 
 /// Pool of a PostgreSQL server, with a circuit breaker for when it is unreachable.
 ///
-/// A request fails after [`PATIENCE`] while the server is unreachable. Requests within the next [`BREATH`] fail at once, so that waiting
+/// A request fails after [`ACQUIRE_TIMEOUT`] while the server is unreachable. Requests within the next [`CIRCUIT_OPEN`] fail at once, so that waiting
 /// requests do not add up their timeouts.
 #[derive(Clone, Debug)]
-pub(crate) struct Server {
+pub(crate) struct PostgresServer {
     pool: PgPool,
-    away: Arc<Mutex<Option<Instant>>>,
+    unreachable_since: Arc<Mutex<Option<Instant>>>,
     pub(crate) monitor: Monitor,
 }
 
-impl Server {
-    pub(crate) fn new(pool: PgPool) -> Server {
-        Server { pool, away: Arc::default(), monitor: Monitor::default() }
+impl PostgresServer {
+    pub(crate) fn new(pool: PgPool) -> PostgresServer {
+        PostgresServer { pool, unreachable_since: Arc::default(), monitor: Monitor::default() }
     }
 
     /// Acquire a connection that has just answered.
@@ -96,30 +101,35 @@ impl Server {
 
     async fn acquire_guarded<T>(
         &self,
-        ask: impl Future<Output = Result<T, sqlx::Error>>,
+        request: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        if self.away.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < BREATH) {
+        if self
+            .unreachable_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < CIRCUIT_OPEN)
+        {
             return Err(StoreError::Away);
         }
-        let answer = within(PATIENCE, ask).await;
+        let answer = timeout(ACQUIRE_TIMEOUT, request).await;
         let away = answer.as_ref().is_err_and(StoreError::is_away);
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
+        *self.unreachable_since.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
         answer
     }
 }
 
 /// Await one reply of PostgreSQL with the statement timeout.
 pub(crate) async fn with_timeout<T>(
-    ask: impl Future<Output = Result<T, sqlx::Error>>,
+    request: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
-    within(ANSWER, ask).await
+    timeout(STATEMENT_TIMEOUT, request).await
 }
 
-async fn within<T>(
+async fn timeout<T>(
     limit: Duration,
-    ask: impl Future<Output = Result<T, sqlx::Error>>,
+    request: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, ask).await {
+    match tokio::time::timeout(limit, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(StoreError::Away),
     }
@@ -128,7 +138,7 @@ async fn within<T>(
 /// A connection within a transaction.
 #[derive(Debug)]
 pub(crate) enum Conn {
-    Lite(Transaction<'static, Sqlite>, Monitor),
+    Sqlite(Transaction<'static, Sqlite>, Monitor),
     Postgres(Transaction<'static, Postgres>, Monitor),
 }
 
@@ -138,9 +148,9 @@ impl Conn {
     }
 
     /// Take an advisory lock, held until the transaction ends. A no-op with SQLite, which has one writer at a time.
-    pub(crate) async fn lock(&mut self, turn: AdvisoryLock) -> Result<(), StoreError> {
+    pub(crate) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), StoreError> {
         if self.is_postgres() {
-            query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(turn as i64).execute(self).await?;
+            query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(lock as i64).execute(self).await?;
         }
         Ok(())
     }
@@ -148,7 +158,7 @@ impl Conn {
     /// Run a script of several statements without parameters.
     pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
         match self {
-            Conn::Lite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+            Conn::Sqlite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
             Conn::Postgres(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
         }
         Ok(())
@@ -178,8 +188,8 @@ pub(crate) struct Tx(Conn);
 impl Tx {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
-            Conn::Lite(tx, monitor) => monitor.wrote(tx.commit().await.map_err(StoreError::from)),
-            Conn::Postgres(tx, monitor) => monitor.wrote(with_timeout(tx.commit()).await),
+            Conn::Sqlite(tx, monitor) => monitor.record_commit(tx.commit().await.map_err(StoreError::from)),
+            Conn::Postgres(tx, monitor) => monitor.record_commit(with_timeout(tx.commit()).await),
         }
     }
 }

@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::audit::{self, Audit};
 use crate::pool::{AdvisoryLock, Conn};
-use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, with_keys, word};
+use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, enum_text, with_keys};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
 
@@ -90,7 +90,7 @@ impl RecordingFilter {
         };
         let mut which = match &self.state {
             None => "state <> 'deleted'".to_owned(),
-            Some(state) => format!("state = {}", put(&word(state))),
+            Some(state) => format!("state = {}", put(&enum_text(state))),
         };
         if let Some(call) = &self.call {
             which.push_str(&format!(" AND call_id = {}", put(call.as_str())));
@@ -154,10 +154,10 @@ fn read(row: &Row) -> Result<Kept, StoreError> {
         user: row.id()?,
         other_user: row.id_or_none()?,
         extension: row.text_or_none()?,
-        state: row.word()?,
+        state: row.enum_text()?,
         started_at: row.instant()?,
         ended_at: row.instant_or_none()?,
-        format: row.word()?,
+        format: row.enum_text()?,
         bytes: row.number()?,
         millis: row.number()?,
         sha256: row.text_or_none()?,
@@ -183,7 +183,7 @@ pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Re
     match known.as_deref() {
         None => {
             insert(tx, recording, node).await?;
-            tell(tx, recording, "recording_started", recording.started_at).await?;
+            write_event(tx, recording, "recording_started", recording.started_at).await?;
         }
         Some("recording") if !runs => update(tx, recording).await?,
         Some(_) => return Ok(()),
@@ -194,7 +194,7 @@ pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Re
             RecordingState::Deleted => "recording_deleted",
             RecordingState::Recording | RecordingState::Complete => "recording_completed",
         };
-        tell(tx, recording, kind, recording.ended_at.unwrap_or(recording.started_at)).await?;
+        write_event(tx, recording, kind, recording.ended_at.unwrap_or(recording.started_at)).await?;
     }
     Ok(())
 }
@@ -211,8 +211,8 @@ async fn insert(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), 
     .bind(recording.other_user.as_ref().map(UserId::to_string))
     .bind(recording.extension.as_deref())
     .bind(recording.started_at.as_micros())
-    .bind(word(&recording.format))
-    .bind(word(&recording.state))
+    .bind(enum_text(&recording.format))
+    .bind(enum_text(&recording.state))
     .bind(recording.ended_at.map(Timestamp::as_micros))
     .bind(recording.bytes as i64)
     .bind(recording.millis as i64)
@@ -230,7 +230,7 @@ async fn update(tx: &mut Conn, recording: &Recording) -> Result<(), StoreError> 
     )
     .bind(TENANT)
     .bind(recording.id.as_str())
-    .bind(word(&recording.state))
+    .bind(enum_text(&recording.state))
     .bind(recording.ended_at.map(Timestamp::as_micros))
     .bind(recording.bytes as i64)
     .bind(recording.millis as i64)
@@ -241,7 +241,7 @@ async fn update(tx: &mut Conn, recording: &Recording) -> Result<(), StoreError> 
     Ok(())
 }
 
-async fn tell(
+async fn write_event(
     tx: &mut Conn,
     recording: &Recording,
     kind: &'static str,
@@ -296,24 +296,25 @@ impl Store {
 
     /// Recordings of this node that were running when the previous process ended: they started before `began`.
     pub async fn interrupted_recordings(&self, began: Timestamp) -> Result<Vec<Kept>, StoreError> {
-        self.own_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
+        self.own_recordings_where("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
     }
 
     /// Completed recordings in the data directory of this node that are due to be uploaded to the object store.
     pub async fn recordings_to_move(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "place = 'folder' AND state IN ('complete', 'failed') AND bytes > 0 AND next_try_at <= $2";
-        self.own_recordings(due, now.as_micros(), 16).await
+        self.own_recordings_where(due, now.as_micros(), 16).await
     }
 
     /// Deleted recordings of this node whose audio is still stored.
     pub async fn recordings_to_remove(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "state = 'deleted' AND place <> 'gone' AND next_try_at <= $2";
-        self.own_recordings(due, now.as_micros(), 100).await
+        self.own_recordings_where(due, now.as_micros(), 100).await
     }
 
     /// Completed recordings that started before `at`.
     pub async fn recordings_before(&self, at: Timestamp) -> Result<Vec<Kept>, StoreError> {
-        self.some_recordings("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100).await
+        self.recordings_where("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100)
+            .await
     }
 
     /// The oldest recordings that exceed a total of `quota` bytes.
@@ -326,7 +327,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut oldest =
-            self.some_recordings("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
+            self.recordings_where("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
         oldest.retain(|kept| {
             let wanted = excess > 0;
             excess = excess.saturating_sub(kept.recording.bytes);
@@ -336,7 +337,12 @@ impl Store {
     }
 
     /// Recordings whose audio is, or was, in the data directory of this node: no other node can process them.
-    async fn own_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+    async fn own_recordings_where(
+        &self,
+        which: &str,
+        value: i64,
+        most: u32,
+    ) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND node = $3 AND {which} ORDER BY started_at, id LIMIT {most}",
             TABLE.columns()
@@ -345,7 +351,7 @@ impl Store {
         query.fetch_all(self.readers()).await?.iter().map(read).collect()
     }
 
-    async fn some_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+    async fn recordings_where(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND {which} ORDER BY started_at, id LIMIT {most}",
             TABLE.columns()
@@ -398,7 +404,7 @@ impl Store {
             return Ok(false);
         }
         audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 }

@@ -93,7 +93,7 @@ pub(crate) async fn upsert<T>(
         // PostgreSQL refuses a statement that writes a row twice.
         keep_last(&mut rows, 1 + table.key.len());
     }
-    put(connection, table, &mut rows, &table.replacing()).await
+    write_rows(connection, table, &mut rows, &table.replacing()).await
 }
 
 /// Insert rows with new keys; an existing key is an error.
@@ -104,11 +104,11 @@ pub(crate) async fn insert<T>(
     bind: impl Fn(T, Query) -> Query,
 ) -> Result<(), StoreError> {
     let mut rows: Vec<Vec<Value>> = rows.map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
-    put(connection, table, &mut rows, "").await
+    write_rows(connection, table, &mut rows, "").await
 }
 
 /// Write the rows in as few statements as possible: with SQLite each statement is a switch between two threads.
-async fn put(
+async fn write_rows(
     connection: &mut Conn,
     table: &Table,
     mut rows: &mut [Vec<Value>],
@@ -145,7 +145,7 @@ pub(crate) fn placeholders(from: usize, count: usize) -> String {
 }
 
 /// An enum as its JSON string.
-pub(crate) fn word<T: Serialize>(value: &T) -> String {
+pub(crate) fn enum_text<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,
         Ok(other) => other.to_string(),
@@ -221,12 +221,12 @@ impl<'r> Reader<'r> {
     }
 
     /// An enum written by [`word`].
-    pub(crate) fn word<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+    pub(crate) fn enum_text<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
         let text = self.text()?;
         serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))
     }
 
-    pub(crate) fn word_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
+    pub(crate) fn enum_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
         let text = self.text_or_none()?;
         text.map(|text| {
             serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))

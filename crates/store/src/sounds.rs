@@ -58,7 +58,7 @@ impl Store {
         })
         .await?;
         audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 
@@ -92,7 +92,7 @@ impl Store {
             return Ok(false);
         }
         audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 }

@@ -95,27 +95,27 @@ impl Done {
 
 /// Run `$query.$run(…)` on either driver, and convert both results into one type.
 macro_rules! on_either {
-    ($query:expr, $on:expr, $run:ident, |$answer:ident| $lite:expr, $postgres:expr) => {
+    ($query:expr, $on:expr, $run:ident, |$answer:ident| $sqlite:expr, $postgres:expr) => {
         match $on.into() {
-            On::Conn(Conn::Lite(tx, monitor)) => {
-                let answer = $query.lite().$run(&mut **tx).await.map_err(StoreError::from);
-                let $answer = monitor.failed(answer)?;
-                Ok($lite)
+            On::Conn(Conn::Sqlite(tx, monitor)) => {
+                let answer = $query.sqlite().$run(&mut **tx).await.map_err(StoreError::from);
+                let $answer = monitor.record_result(answer)?;
+                Ok($sqlite)
             }
-            On::Pool(Pool::Lite(file)) => {
-                let answer = $query.lite().$run(&file.pool).await.map_err(StoreError::from);
-                let $answer = file.monitor.failed(answer)?;
-                Ok($lite)
+            On::Pool(Pool::Sqlite(file)) => {
+                let answer = $query.sqlite().$run(&file.pool).await.map_err(StoreError::from);
+                let $answer = file.monitor.record_result(answer)?;
+                Ok($sqlite)
             }
             On::Conn(Conn::Postgres(tx, monitor)) => {
                 let answer = with_timeout($query.postgres().$run(&mut **tx)).await;
-                let $answer = monitor.failed(answer)?;
+                let $answer = monitor.record_result(answer)?;
                 Ok($postgres)
             }
             On::Pool(Pool::Postgres(server)) => {
-                let mut connection = server.monitor.failed(server.connection().await)?;
+                let mut connection = server.monitor.record_result(server.connection().await)?;
                 let answer = with_timeout($query.postgres().$run(&mut *connection)).await;
-                let $answer = server.monitor.failed(answer)?;
+                let $answer = server.monitor.record_result(answer)?;
                 Ok($postgres)
             }
         }
@@ -144,7 +144,7 @@ impl Query {
 
     /// The same statement behind `EXPLAIN …`.
     #[cfg(test)]
-    pub(crate) fn explained(self, how: &str) -> Query {
+    pub(crate) fn explain(self, how: &str) -> Query {
         let sql = sqlx::AssertSqlSafe(format!("{how} {}", self.sql.as_str())).into_sql_str();
         Query { sql, persistent: false, ..self }
     }
@@ -158,17 +158,17 @@ impl Query {
             self,
             on,
             fetch_all,
-            |rows| rows.into_iter().map(Row::Lite).collect(),
+            |rows| rows.into_iter().map(Row::Sqlite).collect(),
             rows.into_iter().map(Row::Postgres).collect()
         )
     }
 
     pub(crate) async fn fetch_optional<'c>(self, on: impl Into<On<'c>>) -> Result<Option<Row>, StoreError> {
-        on_either!(self, on, fetch_optional, |row| row.map(Row::Lite), row.map(Row::Postgres))
+        on_either!(self, on, fetch_optional, |row| row.map(Row::Sqlite), row.map(Row::Postgres))
     }
 
     pub(crate) async fn fetch_one<'c>(self, on: impl Into<On<'c>>) -> Result<Row, StoreError> {
-        on_either!(self, on, fetch_one, |row| Row::Lite(row), Row::Postgres(row))
+        on_either!(self, on, fetch_one, |row| Row::Sqlite(row), Row::Postgres(row))
     }
 
     /// Fetch rows of `columns` text and number columns, unordered. SQLite's driver passes each row between two threads and copies each value,
@@ -177,13 +177,13 @@ impl Query {
         if matches!(pool, Pool::Postgres(_)) {
             return self.fetch_all(pool).await;
         }
-        let text: String = self.gathered(columns).fetch_one(pool).await?.try_get(0)?;
+        let text: String = self.as_json_array(columns).fetch_one(pool).await?.try_get(0)?;
         let rows: Vec<_> = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(rows.into_iter().map(Row::Gathered).collect())
+        Ok(rows.into_iter().map(Row::Json).collect())
     }
 
     /// The statement wrapped so that SQLite returns all rows as one JSON array.
-    pub(crate) fn gathered(self, columns: usize) -> Query {
+    pub(crate) fn as_json_array(self, columns: usize) -> Query {
         let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
         let (names, sql) = (names.join(", "), self.sql.as_str());
         let sql = format!(
@@ -199,10 +199,10 @@ impl Query {
         mut each: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match pool {
-            Pool::Lite(file) => {
-                let mut rows = self.lite().fetch(&file.pool);
+            Pool::Sqlite(file) => {
+                let mut rows = self.sqlite().fetch(&file.pool);
                 while let Some(row) = rows.try_next().await? {
-                    each(&Row::Lite(row))?;
+                    each(&Row::Sqlite(row))?;
                 }
             }
             Pool::Postgres(pool) => {
@@ -216,7 +216,7 @@ impl Query {
         Ok(())
     }
 
-    fn lite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    fn sqlite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
         let query = sqlx::query(self.sql).persistent(self.persistent);
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Text(text) => query.bind(text),
@@ -242,10 +242,10 @@ fn without_nul(text: String) -> String {
 
 /// A row of either database.
 pub(crate) enum Row {
-    Lite(SqliteRow),
+    Sqlite(SqliteRow),
     Postgres(PgRow),
     /// A row decoded from SQLite's JSON array.
-    Gathered(Vec<serde_json::Value>),
+    Json(Vec<serde_json::Value>),
 }
 
 /// Types that can be read from a column: `String`, `i64`, `Vec<u8>` and their `Option`s.
@@ -270,9 +270,9 @@ impl<'r, T> Column<'r> for T where
 impl Row {
     pub(crate) fn try_get<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, StoreError> {
         Ok(match self {
-            Row::Lite(row) => row.try_get(place)?,
+            Row::Sqlite(row) => row.try_get(place)?,
             Row::Postgres(row) => row.try_get(place)?,
-            Row::Gathered(row) => {
+            Row::Json(row) => {
                 let value = row
                     .get(place)
                     .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: place, len: row.len() })?;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::error::{SQLITE_NOTADB, lite_code};
+use crate::error::{SQLITE_NOTADB, sqlite_code};
 use crate::health::Monitor;
-use crate::limits::{LITE_PATIENCE, LITE_READER_CACHE, LITE_READERS};
+use crate::limits::{SQLITE_BUSY_TIMEOUT, SQLITE_READER_CACHE, SQLITE_READERS};
 use crate::migrate::migrate;
-use crate::parameters::shown;
-use crate::pool::{File, Pool, is_reusable};
+use crate::parameters::redacted;
+use crate::pool::{Pool, SqliteDatabase, is_reusable};
 use crate::sql::query;
 use crate::{Store, StoreError};
 
@@ -20,13 +20,13 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .filename(&path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(LITE_PATIENCE)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .row_buffer_size(1024) // a start reads whole tables: fewer thread switches
         .foreign_keys(false);
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(LITE_PATIENCE)
+            .acquire_timeout(SQLITE_BUSY_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
@@ -34,28 +34,31 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
     };
     // No fsync for the migrations, so that a start does not wait for the disk; the first later commit syncs them too.
     let monitor = Monitor::default();
-    let file = File {
-        pool: pool(1).connect_with(options.clone()).await.map_err(|fault| unopened(fault, &path))?,
+    let file = SqliteDatabase {
+        pool: pool(1).connect_with(options.clone()).await.map_err(|fault| open_error(fault, &path))?,
         monitor: monitor.clone(),
     };
     // A connection that later replaces the first one syncs every commit.
     file.pool.set_connect_options(options.clone().synchronous(SqliteSynchronous::Full));
-    let writer = Pool::Lite(file);
+    let writer = Pool::Sqlite(file);
     let mut tx = writer.begin().await?;
     migrate(&mut tx).await?;
     tx.commit().await?;
     query("PRAGMA synchronous = FULL").execute(&writer).await?;
     // A reader that pages through the newest rows of growing tables meets new pages each time: bound its page cache, the system caches the
     // file anyway.
-    let reading = options.read_only(true).pragma("cache_size", LITE_READER_CACHE);
-    let readers = Pool::Lite(File { pool: pool(LITE_READERS).connect_lazy_with(reading), monitor });
+    let reader_options = options.read_only(true).pragma("cache_size", SQLITE_READER_CACHE);
+    let readers = Pool::Sqlite(SqliteDatabase {
+        pool: pool(SQLITE_READERS).connect_lazy_with(reader_options),
+        monitor,
+    });
     Ok(Store::new(writer, readers, "".into()))
 }
 
 /// The error of a failed open. A file that is not a database is named, so that the operator can check it.
-fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
+fn open_error(fault: sqlx::Error, path: &Path) -> StoreError {
     match StoreError::from(fault) {
-        StoreError::Database(sqlx::Error::Database(fault)) if lite_code(&*fault) == Some(SQLITE_NOTADB) => {
+        StoreError::Database(sqlx::Error::Database(fault)) if sqlite_code(&*fault) == Some(SQLITE_NOTADB) => {
             StoreError::NoDatabase { path: path.to_owned() }
         }
         error => error,
@@ -63,7 +66,7 @@ fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
 }
 
 pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
-    let bad = || StoreError::Url { url: shown(url) };
+    let bad = || StoreError::Url { url: redacted(url) };
     let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {

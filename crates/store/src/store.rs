@@ -33,14 +33,14 @@ pub struct Store {
     /// Name of this node among those that share the database; empty with SQLite.
     pub(crate) node: Arc<str>,
     /// Number of transactions that wrote events, for [`Store::events_told`].
-    pub(crate) told: Arc<watch::Sender<u64>>,
+    pub(crate) event_signal: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
     /// Open the database that `url` names, create it if needed, and migrate it. `sqlite:FILE` (a relative path is below `data_dir`) or
     /// `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        if postgres::speaks(url) {
+        if postgres::is_postgres_url(url) {
             postgres::open(url, data_dir).await
         } else {
             sqlite::open(url, data_dir).await
@@ -48,7 +48,7 @@ impl Store {
     }
 
     pub(crate) fn new(writer: Pool, readers: Pool, node: Arc<str>) -> Store {
-        Store { writer, readers, node, told: Arc::new(watch::Sender::new(0)) }
+        Store { writer, readers, node, event_signal: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Whether other nodes may write to the same database (PostgreSQL).
@@ -138,14 +138,14 @@ impl Store {
         for audit in audits {
             audit::insert(&mut tx, audit).await?;
         }
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(reached)
     }
 
     /// Commit a transaction that wrote events, and wake the event subscribers.
-    pub(crate) async fn commit_told(&self, tx: Tx) -> Result<(), StoreError> {
+    pub(crate) async fn commit_with_events(&self, tx: Tx) -> Result<(), StoreError> {
         tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
+        self.event_signal.send_modify(|n| *n += 1);
         Ok(())
     }
 
@@ -163,9 +163,9 @@ impl Store {
     pub async fn load_runtime_state(&self) -> Result<RuntimeState, StoreError> {
         let sql =
             format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
-        let mut remembered = RuntimeState::default();
+        let mut state = RuntimeState::default();
         let each = |row: &Row| {
-            remembered.bindings.push(bindings::read(row)?);
+            state.bindings.push(bindings::read(row)?);
             Ok(())
         };
         query(AssertSqlSafe(sql)).bind(TENANT).bind(&*self.node).fetch_each(&self.writer, each).await?;
@@ -177,9 +177,9 @@ impl Store {
         }
         for call in calls::open(&self.writer, &self.node).await? {
             let legs = up.remove(&call.id).unwrap_or_default();
-            remembered.open_calls.push((call, legs));
+            state.open_calls.push((call, legs));
         }
-        Ok(remembered)
+        Ok(state)
     }
 
     /// Write journal records in one transaction. Feeding the same records twice has no further effect. When this returns they are on disk.
@@ -190,7 +190,7 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         match feed::feed(&mut tx, records, &self.node).await? {
             0 => tx.commit().await,
-            _ => self.commit_told(tx).await,
+            _ => self.commit_with_events(tx).await,
         }
     }
 
@@ -223,7 +223,7 @@ impl Store {
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await
+        self.commit_with_events(tx).await
     }
 
     /// A page of events, newest first.
@@ -238,7 +238,7 @@ impl Store {
 
     /// Write a consistent copy while the database is in use (SQLite only). `to` must not exist.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        let Pool::Lite(_) = self.readers else {
+        let Pool::Sqlite(_) = self.readers else {
             return Err(StoreError::Unsupported("a copy of a PostgreSQL database is made with pg_dump"));
         };
         let io = |source| StoreError::Io { path: to.to_owned(), source };
@@ -305,7 +305,7 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
             upsert(tx, &$table::TABLE, &rows, |row, query| $table::bind(row, query)).await
         }};
     }
-    macro_rules! gone {
+    macro_rules! delete {
         ($kind:ident, $sql:literal) => {{
             for change in run {
                 if let Change::$kind(key) = change {
@@ -323,16 +323,16 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
         Some(Change::Extension(_)) => rows!(Extension, extensions),
         Some(Change::Recurring(_)) => rows!(Recurring, recurring),
         Some(Change::RecurringGone(_)) => {
-            gone!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
+            delete!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
         }
-        Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
+        Some(Change::KeyGone(_)) => delete!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
         Some(Change::CredentialGone(_)) => {
-            gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
+            delete!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
         }
         Some(Change::ExtensionGone(_)) => {
             for change in run {
                 if let Change::ExtensionGone(id) = change {
-                    installation::audio_removed(tx, &format!("voicemail/{id}"), at).await?;
+                    installation::record_removed_audio(tx, &format!("voicemail/{id}"), at).await?;
                 }
             }
             for sql in [
@@ -347,16 +347,17 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
                     }
                 }
             }
-            gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
+            delete!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
         }
         Some(Change::Trunk(_)) => rows!(Trunk, trunks),
-        Some(Change::TrunkGone(_)) => gone!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
+        Some(Change::TrunkGone(_)) => delete!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
         Some(Change::Mailbox(_)) => rows!(Mailbox, mailboxes),
         Some(Change::Message(_)) => rows!(Message, messages),
         Some(Change::MessageGone { .. }) => {
             for change in run {
                 if let Change::MessageGone { extension, id } = change {
-                    installation::audio_removed(tx, &format!("voicemail/{extension}/{id}"), at).await?;
+                    installation::record_removed_audio(tx, &format!("voicemail/{extension}/{id}"), at)
+                        .await?;
                     query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
                         .bind(TENANT)
                         .bind(id.to_string())

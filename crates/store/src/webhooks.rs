@@ -78,7 +78,7 @@ impl Store {
         let hook = Webhook { since, ..hook.clone() };
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
         audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        self.commit_with_events(tx).await
     }
 
     /// Rotate the signing secret of a webhook, with an event. Returns the webhook, or `None` where it does not exist.
@@ -104,7 +104,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let hook = read_hook(&row)?;
         audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(Some(hook))
     }
 
@@ -119,7 +119,7 @@ impl Store {
             query(sql).bind(TENANT).bind(id.as_str()).execute(&mut *tx).await?;
         }
         audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        self.commit_with_events(tx).await
     }
 }
 

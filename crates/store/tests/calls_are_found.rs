@@ -12,7 +12,7 @@ use samples::*;
 const CALLS: i64 = 7_000;
 
 /// Calls of three users, from extensions to numbers abroad, two in each second.
-fn office() -> Vec<CallRecord> {
+fn sample_database() -> Vec<CallRecord> {
     let one = |n: i64| CallRecord {
         user: user(&format!("user_{}", n % 3)).id,
         other_user: (n % 2 == 0).then(|| user(&format!("user_{}", n % 5)).id),
@@ -56,7 +56,7 @@ async fn walk(store: &Store, filter: &CallFilter, pages: usize) -> Vec<String> {
 async fn every_filter_finds_what_it_names_newest_first() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let mut calls = office();
+    let mut calls = sample_database();
     let records: Vec<Record> = calls.iter().map(|call| Record::CallClosed(Box::new(call.clone()))).collect();
     store.feed(&records).await.unwrap();
     calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
@@ -98,7 +98,7 @@ async fn every_filter_finds_what_it_names_newest_first() {
 }
 
 #[tokio::test]
-async fn a_number_that_no_index_takes_keeps_no_record_out() {
+async fn a_number_too_long_for_an_index_does_not_block_its_record() {
     let folder = Folder::new();
     let store = folder.open().await;
     // Nothing that a database could make short.

@@ -25,7 +25,7 @@ async fn refused(file: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_whole_copy_tells_what_it_holds_and_nothing_appears_beside_it() {
+async fn a_complete_copy_reports_its_contents_and_no_file_appears() {
     let folder = Folder::new();
     let copy = copy_in(&folder).await;
     let contents = Store::inspect(&copy).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_whole_copy_tells_what_it_holds_and_nothing_appears_beside_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_refused() {
+async fn a_file_that_is_no_database_is_refused() {
     let folder = Folder::new();
     let file = folder.0.join("letter.db");
     assert!(refused(&file).await.contains("not a SQLite database"), "it is not there");

@@ -38,7 +38,7 @@ fn all(hook: &Webhook) -> DeliveryFilter {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_couriers_one_gets_each_delivery() {
+async fn of_two_dispatchers_one_gets_each_delivery() {
     let folder = Folder::new();
     let (one, two) = (folder.open().await, folder.open().await);
     let hook = hook("hook_1");

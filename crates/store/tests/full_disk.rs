@@ -67,7 +67,7 @@ async fn a_transaction_that_the_database_undid_is_followed_by_one_that_succeeds(
 }
 
 #[tokio::test]
-async fn health_tells_a_full_disk_and_that_there_is_room_again() {
+async fn health_reports_a_full_disk_and_its_recovery() {
     if !on_postgres() {
         return; // RAISE has no code of its own; a disk that is really full is filled end to end
     }

@@ -13,7 +13,7 @@ fn opened(call: CallRecord) -> Record {
     Record::CallOpened(Box::new(call))
 }
 
-fn over(call: CallRecord) -> Record {
+fn closed_record(call: CallRecord) -> Record {
     Record::CallClosed(Box::new(call))
 }
 
@@ -22,7 +22,7 @@ fn leg_up(name: &str, dialog: u8) -> Record {
 }
 
 #[tokio::test]
-async fn bindings_and_open_calls_are_remembered() {
+async fn bindings_and_open_calls_are_loaded_after_a_restart() {
     let folder = Folder::new();
     let store = folder.open().await;
     let moved = Binding { cseq: 3, ..binding(1) };
@@ -37,7 +37,7 @@ async fn bindings_and_open_calls_are_remembered() {
         leg_up("session_1_a", 2),
         opened(call("session_2_b", 1)),
         leg_up("session_2_b", 3),
-        over(closed("session_2_b", 1)),
+        closed_record(closed("session_2_b", 1)),
     ];
     store.feed(&records).await.unwrap();
     store.close().await;
@@ -60,7 +60,7 @@ async fn feeding_the_same_records_again_changes_nothing() {
         Record::Bound(binding(1)),
         opened(call("session_1_a", 0)),
         leg_up("session_1_a", 1),
-        over(closed("session_1_a", 0)),
+        closed_record(closed("session_1_a", 0)),
         Record::Ladder { call: call("session_1_a", 0).id, blob: vec![1, 2, 3] },
         opened(call("session_2_b", 1)),
         leg_up("session_2_b", 2),
@@ -82,11 +82,11 @@ async fn feeding_the_same_records_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
+async fn calls_are_paged_newest_first_for_both_owners_only() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let own = |n: i64| over(closed(&format!("session_{n}_a"), n / 2)); // two begin in the same instant
-    let strange = over(CallRecord {
+    let own = |n: i64| closed_record(closed(&format!("session_{n}_a"), n / 2)); // two begin in the same instant
+    let strange = closed_record(CallRecord {
         user: user("stranger").id,
         other_user: None,
         cause: Some(Cause::Busy),
@@ -121,17 +121,17 @@ async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_and_what_is_open_is_not() {
+async fn rows_past_their_retention_are_pruned_and_open_calls_are_not() {
     let folder = Folder::new();
     let store = folder.open().await;
     let day = 24 * 3600;
     let ladder = |name: &str| Record::Ladder { call: call(name, 0).id, blob: vec![0] };
     let records = [
-        over(closed("session_1_old", 0)),
+        closed_record(closed("session_1_old", 0)),
         ladder("session_1_old"),
-        over(closed("session_2_week", 8 * day)),
+        closed_record(closed("session_2_week", 8 * day)),
         ladder("session_2_week"),
-        over(closed("session_3_new", 9 * day + 7200)),
+        closed_record(closed("session_3_new", 9 * day + 7200)),
         ladder("session_3_new"),
         opened(call("session_4_open", 0)),
         Record::Bound(binding(1)),
@@ -202,8 +202,8 @@ async fn a_record_is_not_replaced_by_one_of_a_crash() {
     let folder = Folder::new();
     let store = folder.open().await;
     let whole = closed("session_1", 0);
-    store.feed(&[over(whole.clone())]).await.unwrap();
+    store.feed(&[closed_record(whole.clone())]).await.unwrap();
     let crash = CallRecord { cause: Some(Cause::Crash), ..closed("session_1", 50) };
-    store.feed(&[over(crash)]).await.unwrap();
+    store.feed(&[closed_record(crash)]).await.unwrap();
     assert_eq!(store.call(&whole.id).await.unwrap(), Some(whole));
 }

@@ -48,7 +48,7 @@ fn verified(mode: &str, root: &Path) -> String {
 }
 
 #[tokio::test]
-async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_name() {
+async fn the_connection_is_encrypted_and_verified_as_the_url_says() {
     let postgres = Postgres::start_with_tls();
     let (root, stranger) = (postgres.authority(), postgres.stranger());
     for (host, parameters, over_tls) in [
@@ -78,7 +78,7 @@ async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_nam
 }
 
 #[tokio::test]
-async fn what_cannot_be_as_the_address_wants_it_is_said_in_a_sentence() {
+async fn a_url_that_cannot_be_satisfied_gives_a_clear_error() {
     let postgres = Postgres::start_with_tls();
     let missing = postgres.authority().with_file_name("nobody.pem");
     let (error, said) = refused(&postgres.database_at("localhost", &verified("verify-full", &missing))).await;

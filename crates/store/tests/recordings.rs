@@ -10,7 +10,7 @@ use model::{CallId, Recording, RecordingFormat, RecordingId, RecordingState, Use
 use samples::*;
 
 fn recording(n: i64, state: RecordingState) -> Recording {
-    let over = state != RecordingState::Recording;
+    let closed_record = state != RecordingState::Recording;
     Recording {
         id: RecordingId::parse(&format!("rec_{n}")).unwrap(),
         call: CallId::parse(&format!("session_{}", n / 10)).unwrap(),
@@ -19,11 +19,11 @@ fn recording(n: i64, state: RecordingState) -> Recording {
         extension: Some("1001".into()),
         state,
         started_at: at(n),
-        ended_at: over.then(|| at(n + 5)),
+        ended_at: closed_record.then(|| at(n + 5)),
         format: RecordingFormat::Opus,
-        bytes: if over { 1_000 } else { 0 },
-        millis: if over { 5_000 } else { 0 },
-        sha256: over.then(|| "ab".repeat(32)),
+        bytes: if closed_record { 1_000 } else { 0 },
+        millis: if closed_record { 5_000 } else { 0 },
+        sha256: closed_record.then(|| "ab".repeat(32)),
         fault: (state == RecordingState::Failed).then(|| "disk_full".into()),
     }
 }
@@ -45,7 +45,7 @@ async fn events(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_journal_tells_is_kept_and_told_again_changes_nothing() {
+async fn recordings_are_fed_from_the_journal_and_feeding_again_changes_nothing() {
     let folder = Folder::new();
     let store = folder.open().await;
     let (runs, done) = (recording(1, RecordingState::Recording), recording(1, RecordingState::Complete));
@@ -72,7 +72,7 @@ async fn what_the_journal_tells_is_kept_and_told_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn pages_go_from_the_newest_to_the_oldest_for_whom_they_are() {
+async fn recordings_are_paged_newest_first_for_their_users() {
     let folder = Folder::new();
     let store = folder.open().await;
     let rows: Vec<_> = (0..25).map(|n| recording(n, RecordingState::Complete)).collect();
@@ -106,7 +106,7 @@ async fn pages_go_from_the_newest_to_the_oldest_for_whom_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_done_is_found_and_waits_after_a_failure() {
+async fn pending_uploads_and_deletions_are_found_and_wait_after_a_failure() {
     let folder = Folder::new();
     let store = folder.open().await;
     let ids = |kept: Vec<centralita_store::Kept>| -> Vec<String> {

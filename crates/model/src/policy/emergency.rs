@@ -44,23 +44,29 @@ fn national(country: &str) -> impl Iterator<Item = &'static str> {
 pub fn emergency<'r>(rules: &'r DialRules, number: &DialledNumber) -> Option<&'r str> {
     let dialled = number.as_str().trim_end_matches(['#', '*']);
     let digits = dialled.trim_start_matches('+');
-    let abroad = dialled.trim_start_matches(['+', '0']);
-    let bare = rules
+    let without_prefix = dialled.trim_start_matches(['+', '0']);
+    let without_country = rules
         .country
         .as_deref()
-        .filter(|_| abroad.len() < dialled.len())
-        .and_then(|c| abroad.strip_prefix(c));
+        .filter(|_| without_prefix.len() < dialled.len())
+        .and_then(|c| without_prefix.strip_prefix(c));
     let zeros = digits.bytes().take_while(|b| *b == b'0').count();
-    (0..=zeros).find_map(|n| known(rules, digits.get(n..)?)).or_else(|| known(rules, bare?))
+    (0..=zeros)
+        .find_map(|n| find_known(rules, digits.get(n..)?))
+        .or_else(|| find_known(rules, without_country?))
 }
 
 /// The known emergency number equal to `text`. Called for every call, so it allocates nothing.
-fn known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
+fn find_known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
     if !rules.emergency.is_empty() {
-        return rules.emergency.iter().map(|number| &**number).find(|help| *help == text);
+        return rules
+            .emergency
+            .iter()
+            .map(|number| &**number)
+            .find(|emergency_number| *emergency_number == text);
     }
     let country = rules.country.as_deref().unwrap_or_default();
-    COMMON.into_iter().chain(national(country)).find(|help| *help == text)
+    COMMON.into_iter().chain(national(country)).find(|emergency_number| *emergency_number == text)
 }
 
 /// Whether a number is an emergency number under the default rules; no extension should have it.

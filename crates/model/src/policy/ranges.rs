@@ -72,11 +72,11 @@ pub(super) const GROUPS: &[Group] = &[
 ];
 
 /// Country codes of two digits; `1` and `7` have one digit, all others three (ITU-T E.164).
-const TWO: &str = "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 \
+const TWO_DIGIT_CODES: &str = "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 \
     93 94 95 98 ";
 
 /// NANP area codes outside the United States (with their territories) and Canada.
-pub(super) const ABROAD_IN_NANP: &[&str] = &[
+pub(super) const FOREIGN_NANP_CODES: &[&str] = &[
     "242", "246", "264", "268", "284", "345", "441", "473", "649", "658", "664", "721", "758", "767", "784",
     "809", "829", "849", "868", "869", "876",
 ];
@@ -88,11 +88,11 @@ pub fn country_of(digits: &str) -> Option<&str> {
         return Some(one);
     }
     let two = digits.get(..2)?;
-    if TWO.split(' ').any(|code| code == two) { Some(two) } else { digits.get(..3) }
+    if TWO_DIGIT_CODES.split(' ').any(|code| code == two) { Some(two) } else { digits.get(..3) }
 }
 
 /// Whether the digits match the prefix pattern; `x` matches any digit.
-pub(super) fn begins(digits: &str, pattern: &str) -> bool {
+pub(super) fn matches_prefix(digits: &str, pattern: &str) -> bool {
     digits.len() >= pattern.len() && pattern.bytes().zip(digits.bytes()).all(|(p, d)| p == b'x' || p == d)
 }
 
@@ -101,5 +101,5 @@ pub(super) fn range_of(digits: &str) -> Option<(Kind, &'static str)> {
     GROUPS
         .iter()
         .flat_map(|(kind, ranges)| ranges.iter().map(|range| (*kind, *range)))
-        .find(|(_, range)| begins(digits, range))
+        .find(|(_, range)| matches_prefix(digits, range))
 }

@@ -8,7 +8,7 @@ use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
-pub(crate) use route::outside;
+pub(crate) use route::route_outbound;
 pub use route::{OutboundRoute, TrunkReject, inbound, names};
 pub use source::{Source, SourceError};
 

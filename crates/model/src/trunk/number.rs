@@ -29,25 +29,30 @@ pub fn same_number(a: &str, b: &str) -> bool {
 impl TrunkSettings {
     /// A dialled number in this carrier's format; `None` where it cannot be written so. `whole`: the E.164 digits of the number without `+`, where
     /// known. Emergency numbers (`help`) are sent as dialled, without `+`.
-    pub fn on_the_wire(&self, number: &DialledNumber, whole: Option<&str>, help: bool) -> Option<String> {
+    pub fn format_number(
+        &self,
+        number: &DialledNumber,
+        e164: Option<&str>,
+        is_emergency: bool,
+    ) -> Option<String> {
         let text = number.as_str();
-        if help {
+        if is_emergency {
             return Some(text.trim_start_matches('+').to_owned());
         }
         let stripped = self.strip_prefix.as_ref().and_then(|prefix| text.strip_prefix(prefix.as_str()));
         let text = stripped.filter(|rest| !rest.is_empty()).unwrap_or(text);
-        let abroad = text.strip_prefix('+').or_else(|| text.strip_prefix("00"));
-        let added = match (&self.add_prefix, abroad) {
+        let international = text.strip_prefix('+').or_else(|| text.strip_prefix("00"));
+        let added = match (&self.add_prefix, international) {
             (Some(prefix), None) => Some(format!("{}{text}", prefix.as_str())),
             (Some(_) | None, _) => None,
         };
         if self.number_format == NumberFormat::Dialled {
             return Some(added.unwrap_or_else(|| text.to_owned()));
         }
-        let digits = match (&added, abroad) {
+        let digits = match (&added, international) {
             (Some(added), _) => added.strip_prefix('+').unwrap_or(added),
-            (None, Some(abroad)) => abroad,
-            (None, None) if stripped.is_none() => whole?,
+            (None, Some(international)) => international,
+            (None, None) if stripped.is_none() => e164?,
             (None, None) => text,
         };
         let plain = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -59,8 +64,12 @@ impl TrunkSettings {
 
     /// The number that this carrier will read, in a form that the dial policy can check: prefixes are stripped, and added where
     /// they begin an international number. `None` where the number is not sent over this trunk.
-    pub(crate) fn meant(&self, number: &DialledNumber, whole: Option<&str>) -> Option<DialledNumber> {
-        let wire = self.on_the_wire(number, whole, false)?;
+    pub(crate) fn number_after_prefixes(
+        &self,
+        number: &DialledNumber,
+        e164: Option<&str>,
+    ) -> Option<DialledNumber> {
+        let wire = self.format_number(number, e164, false)?;
         let text = match self.number_format {
             NumberFormat::E164 => wire,
             NumberFormat::Digits => format!("+{wire}"),
@@ -108,8 +117,8 @@ mod tests {
         .unwrap()
     }
 
-    fn wire(settings: &TrunkSettings, number: &str, whole: Option<&str>) -> Option<String> {
-        settings.on_the_wire(&DialledNumber::parse(number).unwrap(), whole, false)
+    fn wire(settings: &TrunkSettings, number: &str, e164: Option<&str>) -> Option<String> {
+        settings.format_number(&DialledNumber::parse(number).unwrap(), e164, false)
     }
 
     #[test]
@@ -136,7 +145,7 @@ mod tests {
         carrier.number_format = NumberFormat::Dialled;
         carrier.add_prefix = None;
         assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "912345678");
-        assert_eq!(carrier.on_the_wire(&DialledNumber::parse("+112").unwrap(), None, true).unwrap(), "112");
+        assert_eq!(carrier.format_number(&DialledNumber::parse("+112").unwrap(), None, true).unwrap(), "112");
     }
 
     #[test]

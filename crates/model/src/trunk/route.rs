@@ -36,71 +36,72 @@ impl OutboundRoute {
     /// rewriting opens a blocked number (security.md row 7).
     pub fn to_carrier_format(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, TrunkReject> {
         let settings = &trunk.settings;
-        let written = settings
-            .on_the_wire(&self.number, self.e164.as_deref(), self.is_emergency)
+        let formatted = settings
+            .format_number(&self.number, self.e164.as_deref(), self.is_emergency)
             .ok_or(TrunkReject::Unwritten)?;
         if self.is_emergency {
-            return Ok(written);
+            return Ok(formatted);
         }
-        let meant = settings.meant(&self.number, self.e164.as_deref()).ok_or(TrunkReject::Unwritten)?;
-        if meant == self.number {
-            return Ok(written);
+        let sent = settings
+            .number_after_prefixes(&self.number, self.e164.as_deref())
+            .ok_or(TrunkReject::Unwritten)?;
+        if sent == self.number {
+            return Ok(formatted);
         }
         let DialContext { origin, permissions } = self.context;
-        policy::check(rules, origin, permissions, &meant, &mut Vec::new()).map_err(TrunkReject::Forbidden)?;
-        Ok(written)
+        policy::check(rules, origin, permissions, &sent, &mut Vec::new()).map_err(TrunkReject::Forbidden)?;
+        Ok(formatted)
     }
 }
 
 /// Route a permitted number to the trunks; 404 where none carries it (S194), 403 where every trunk would dial a blocked number.
-pub(crate) fn outside(
+pub(crate) fn route_outbound(
     directory: &Directory,
-    asker: DialContext,
+    context: DialContext,
     number: DialledNumber,
-    help: Option<&str>,
+    emergency_number: Option<&str>,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
     // An emergency call dials the plain emergency number, whatever spelling was dialled.
-    let number = help.and_then(|help| DialledNumber::parse(help).ok()).unwrap_or(number);
-    let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
-    let mut outside =
-        OutboundRoute { number, e164: whole, is_emergency: help, context: asker, trunks: Vec::new() };
-    let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
+    let number = emergency_number.and_then(|number| DialledNumber::parse(number).ok()).unwrap_or(number);
+    let (is_emergency, e164) = (emergency_number.is_some(), policy::e164(directory.rules(), &number));
+    let mut route = OutboundRoute { number, e164, is_emergency, context, trunks: Vec::new() };
+    let mut push_step = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     let mut forbidden = None;
     for trunk in directory.trunks().filter(|trunk| trunk.enabled) {
-        match outside.to_carrier_format(directory.rules(), trunk) {
-            Ok(_) => outside.trunks.push(Arc::clone(trunk)),
+        match route.to_carrier_format(directory.rules(), trunk) {
+            Ok(_) => route.trunks.push(Arc::clone(trunk)),
             Err(TrunkReject::Unwritten) => {}
             Err(TrunkReject::Forbidden(cause)) => {
-                say(format!("{} would make a number of it that may not be dialled", trunk.name));
+                push_step(format!("{} would make a number of it that may not be dialled", trunk.name));
                 forbidden = forbidden.or(Some(cause));
             }
         }
     }
-    if outside.trunks.is_empty() {
-        say(format!("no trunk is there to carry {}", outside.number));
-        let none = if outside.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
+    if route.trunks.is_empty() {
+        push_step(format!("no trunk is there to carry {}", route.number));
+        let none = if route.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
         return Route::Refused(forbidden.unwrap_or(none));
     }
-    let names: Vec<&str> = outside.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
-    say(format!("carried by {}", names.join(", then ")));
-    Route::Trunk(Arc::new(outside))
+    let names: Vec<&str> = route.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+    push_step(format!("carried by {}", names.join(", then ")));
+    Route::Trunk(Arc::new(route))
 }
 
 /// Route a call from a trunk to an extension. It is never routed to a trunk again (security.md row 8). `dialled`: candidate called numbers of
 /// the request, the most specific first.
 pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decision {
     let mut trace = Vec::new();
-    let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
+    let mut push_step = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     let settings = &trunk.settings;
     let did = dialled.iter().find_map(|number| settings.did(number));
     let wanted = match did {
         Some(did) => {
-            say("did", format!("the number is a DID of {}", trunk.name));
+            push_step("did", format!("the number is a DID of {}", trunk.name));
             did.extension.as_ref().or(settings.default_extension.as_ref())
         }
         None => {
-            say("did", format!("the number is no DID of {}", trunk.name));
+            push_step("did", format!("the number is no DID of {}", trunk.name));
             // A trunk without a matching DID sends all numbers to its default extension (S106).
             settings.default_extension.as_ref()
         }
@@ -113,12 +114,12 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     };
     let route = match extension {
         Some(extension) => {
-            say("extension", format!("{} is an extension", extension.number));
-            let asker = DialContext { origin: CallOrigin::Trunk, permissions: DialPermissions::default() };
-            to_extension(extension, asker, &mut trace)
+            push_step("extension", format!("{} is an extension", extension.number));
+            let context = DialContext { origin: CallOrigin::Trunk, permissions: DialPermissions::default() };
+            to_extension(extension, context, &mut trace)
         }
         None => {
-            say("extension", "no extension takes this number".into());
+            push_step("extension", "no extension takes this number".into());
             Route::Refused(Cause::NotFound)
         }
     };

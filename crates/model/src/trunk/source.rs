@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_trusts_everybody_is_no_source() {
+    fn a_network_that_is_too_large_is_refused() {
         for (text, error) in [
             ("0.0.0.0/0", SourceError::TooWide),
             ("10.0.0.0/7", SourceError::TooWide),

@@ -22,16 +22,17 @@ fn noted(time: &OutboundCallTime) -> Record {
 }
 
 #[tokio::test]
-async fn what_is_over_stays_over_and_what_is_on_is_known() {
+async fn ended_outbound_time_stays_ended_and_open_time_is_loaded() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let (begun, over) = (time("session_1_a", "ana", 10, None), time("session_1_a", "ana", 10, Some(70)));
+    let (begun, closed_record) =
+        (time("session_1_a", "ana", 10, None), time("session_1_a", "ana", 10, Some(70)));
     let on = time("session_2_b", "eva", 80, None);
     store.feed(&[noted(&begun)]).await.unwrap();
     assert_eq!(store.outside_since(at(0)).await.unwrap(), std::slice::from_ref(&begun));
-    store.feed(&[noted(&begun), noted(&over), noted(&on)]).await.unwrap();
+    store.feed(&[noted(&begun), noted(&closed_record), noted(&on)]).await.unwrap();
     store.feed(&[noted(&begun)]).await.unwrap(); // told again after a crash
-    assert_eq!(store.outside_since(at(0)).await.unwrap(), [over, on.clone()]);
+    assert_eq!(store.outside_since(at(0)).await.unwrap(), [closed_record, on.clone()]);
     assert_eq!(store.outside_since(at(71)).await.unwrap(), std::slice::from_ref(&on), "of another day");
     store.prune(at(30 * 86_400), &Retention::default()).await.unwrap();
     assert_eq!(store.outside_since(at(0)).await.unwrap(), [on], "old times are forgotten");
@@ -44,7 +45,7 @@ async fn told(store: &Store) -> Vec<(String, Option<u64>)> {
 }
 
 #[tokio::test]
-async fn each_level_is_told_once_a_day_and_user_by_whichever_node() {
+async fn each_spend_level_is_an_event_once_a_day_per_user_on_any_node() {
     let folder = Folder::new();
     let store = folder.open().await;
     let alert = |user: &str, percent, day, seconds| {
@@ -69,7 +70,7 @@ async fn each_level_is_told_once_a_day_and_user_by_whichever_node() {
 }
 
 #[tokio::test]
-async fn a_call_for_help_is_told_between_its_beginning_and_its_end() {
+async fn an_emergency_event_is_between_the_start_and_the_end_of_its_call() {
     let folder = Folder::new();
     let store = folder.open().await;
     let help = Record::Noted(CallEvent::Emergency { call: call("session_1_a", 0).id, at: at(0) });

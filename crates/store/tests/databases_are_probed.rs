@@ -19,7 +19,7 @@ impl Drop for Folder {
 }
 
 #[tokio::test]
-async fn what_lies_there_is_told_and_nothing_is_made() {
+async fn a_probe_reports_the_database_and_creates_nothing() {
     let folder = Folder::new("lite");
     let url = "sqlite:c.db";
     assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Missing);
@@ -36,7 +36,7 @@ async fn what_lies_there_is_told_and_nothing_is_made() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_a_fault_that_names_the_file() {
+async fn a_file_that_is_no_database_is_an_error_with_its_path() {
     let folder = Folder::new("text");
     std::fs::write(folder.0.join("c.db"), "name;number\n").unwrap();
     let error = probe("sqlite:c.db", &folder.0).await.unwrap_err();
@@ -46,7 +46,7 @@ async fn what_is_no_database_is_a_fault_that_names_the_file() {
 
 // N2
 #[tokio::test]
-async fn a_postgresql_is_looked_at_and_not_changed() {
+async fn a_postgresql_database_is_probed_and_not_changed() {
     let folder = Folder::new("postgres");
     let url = crate::samples::Postgres::shared().database();
     assert_eq!(probe(&url, &folder.0).await.unwrap(), Found::Empty);

@@ -31,7 +31,7 @@ async fn every_kind_of_row_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn what_is_gone_stays_gone() {
+async fn deleted_rows_stay_deleted() {
     let folder = Folder::new();
     let store = folder.open().await;
     let there = [

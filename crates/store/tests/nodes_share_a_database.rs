@@ -63,22 +63,22 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
 }
 
 #[tokio::test]
-async fn who_takes_the_pen_is_told_first_what_others_wrote() {
+async fn a_directory_lock_comes_with_the_changes_of_other_nodes() {
     let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let (a, b) =
         (Store::open(&url, &folder.0).await.unwrap(), Store::open(&url, &elsewhere.0).await.unwrap());
     let (first, second) = (Change::User(user("user_1")), Change::User(user("user_2")));
     a.write(std::slice::from_ref(&first), audit("user_created")).await.unwrap();
-    let pen = b.lock_directory(0).await.unwrap();
-    assert_eq!(pen.news, OutboxBatch::Changes { reached: 1, changes: vec![first] });
+    let lock = b.lock_directory(0).await.unwrap();
+    assert_eq!(lock.news, OutboxBatch::Changes { reached: 1, changes: vec![first] });
     // Nobody else gets it meanwhile.
     let other = tokio::spawn(async move { a.lock_directory(1).await.unwrap().news });
-    assert_eq!(pen.write(std::slice::from_ref(&second), audit("user_created")).await.unwrap(), 2);
+    assert_eq!(lock.write(std::slice::from_ref(&second), audit("user_created")).await.unwrap(), 2);
     assert_eq!(other.await.unwrap(), OutboxBatch::Changes { reached: 2, changes: vec![second] });
 }
 
 #[tokio::test]
-async fn what_was_read_long_ago_is_loaded_anew() {
+async fn a_pruned_outbox_requires_a_reload() {
     let folder = Folder::new();
     let store = folder.open().await;
     for n in 0..3 {
@@ -93,7 +93,7 @@ async fn what_was_read_long_ago_is_loaded_anew() {
 }
 
 #[tokio::test]
-async fn of_two_changes_of_one_thing_in_one_write_the_last_one_stays() {
+async fn of_two_changes_of_one_entity_in_one_write_the_last_one_is_kept() {
     let folder = Folder::new();
     let store = folder.open().await;
     let named = |name: &str| {
@@ -105,7 +105,7 @@ async fn of_two_changes_of_one_thing_in_one_write_the_last_one_stays() {
 }
 
 #[tokio::test]
-async fn each_node_remembers_its_own_phones_and_calls() {
+async fn each_node_loads_its_own_bindings_and_calls() {
     use model::journal::Record;
     let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let a = Store::open(&url, &folder.0).await.unwrap();
@@ -126,7 +126,7 @@ async fn each_node_remembers_its_own_phones_and_calls() {
 }
 
 #[tokio::test]
-async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
+async fn files_of_a_node_are_processed_by_that_node() {
     use model::journal::Record;
     use model::voicemail::{Delivery, DeliveryId};
     let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());

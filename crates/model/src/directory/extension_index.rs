@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::sorted::Sorted;
+use crate::sorted_map::SortedMap;
 use crate::{Directory, Extension, ExtensionNumber, UserId};
 
 /// Extensions by number, and by user and number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Order {
-    by_number: Sorted<ExtensionNumber, Arc<Extension>>,
-    by_user: Sorted<(UserId, ExtensionNumber), Arc<Extension>>,
+pub(super) struct ExtensionIndex {
+    by_number: SortedMap<ExtensionNumber, Arc<Extension>>,
+    by_user: SortedMap<(UserId, ExtensionNumber), Arc<Extension>>,
 }
 
-impl Order {
+impl ExtensionIndex {
     pub(super) fn insert(&mut self, extension: &Arc<Extension>) {
         self.by_number.insert(extension.number.clone(), Arc::clone(extension));
         let key = (extension.user.clone(), extension.number.clone());
@@ -39,7 +39,7 @@ impl Directory {
     /// All extensions by number, after the number `cursor`.
     pub fn extensions_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &Arc<Extension>> {
         let before = |number: &ExtensionNumber| cursor.is_some_and(|cursor| number.as_str() <= cursor);
-        self.order.by_number.after(&before).map(|(_, extension)| extension)
+        self.extension_index.by_number.after(&before).map(|(_, extension)| extension)
     }
 
     /// The extensions of a user by number, after the number `cursor`.
@@ -49,7 +49,7 @@ impl Directory {
         cursor: Option<&str>,
     ) -> impl Iterator<Item = &'a Arc<Extension>> {
         let before = |(of, number): &(UserId, ExtensionNumber)| (of, Some(number.as_str())) <= (user, cursor);
-        let rest = self.order.by_user.after(&before).map(|(_, extension)| extension);
+        let rest = self.extension_index.by_user.after(&before).map(|(_, extension)| extension);
         let user = user.clone();
         rest.take_while(move |one| one.user == user)
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_in_order_and_knows_of_every_change() {
+    fn a_list_is_sorted_and_has_every_change() {
         let ann = UserId::parse("user_ann").unwrap();
         let mut directory = Directory::default();
         for (id, user, number) in

@@ -42,7 +42,7 @@ fn gone(binding: &Binding, seconds: i64) -> Record {
 const CALL: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
 
 #[tokio::test]
-async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
+async fn events_of_a_call_are_in_order_however_its_records_are_batched() {
     let records = [
         opened(call("session_1_a", 0)),
         ringing("session_1_a", 1),
@@ -64,7 +64,7 @@ async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
 }
 
 #[tokio::test]
-async fn what_the_journal_has_coalesced_is_told_all_the_same() {
+async fn a_call_of_which_only_the_end_is_journalled_gets_its_events() {
     let folder = Folder::new();
     let store = folder.open().await;
     // Only the ending is left of a call that was short.
@@ -85,7 +85,7 @@ async fn what_the_journal_has_coalesced_is_told_all_the_same() {
 }
 
 #[tokio::test]
-async fn both_users_of_a_call_may_read_its_events_and_nobody_else() {
+async fn both_users_of_a_call_may_read_its_events_and_no_other_user() {
     let folder = Folder::new();
     let store = folder.open().await;
     let eva = UserId::parse("eva").unwrap();
@@ -99,7 +99,7 @@ async fn both_users_of_a_call_may_read_its_events_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
+async fn registrations_and_removals_are_events_and_refreshes_are_not() {
     let folder = Folder::new();
     let store = folder.open().await;
     let phone = Binding { username: "user_1001".into(), ..binding(1) };
@@ -135,7 +135,7 @@ async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
 }
 
 #[tokio::test]
-async fn wrong_answers_and_bans_are_told_once() {
+async fn failed_authentications_and_bans_are_events_once() {
     let folder = Folder::new();
     let store = folder.open().await;
     let note = |seconds, banned_seconds| {
