@@ -1,4 +1,4 @@
-//! Which numbers may be dialled by whom, however they are spelled.
+//! The dial policy: which numbers may be dialled, in every spelling.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn dial(country: &str, text: &str) -> Result<CallClass, Cause> {
     check(&rules(country), CallOrigin::Phone, DialPermissions::default(), text).0
 }
 
-/// A number in international form, in all the ways that people, phones and fraudsters write it.
+/// All spellings of a number in international form that people, phones and fraudsters use.
 fn spellings(number: &str) -> Vec<String> {
     let dashed = |separator: &str| {
         let parts: Vec<&str> =
@@ -121,11 +121,11 @@ fn national_numbers_are_read_with_the_configured_country() {
     }
     for (country, number, class) in [
         ("34", "912345678", CallClass::National),
-        ("34", "900123456", CallClass::National), // free there
+        ("34", "900123456", CallClass::National), // toll-free there
         ("34", "+34912345678", CallClass::National),
         ("34", "0044 20 7946 0000", CallClass::International),
         ("44", "020 7946 0000", CallClass::National),
-        ("44", "01189 701234", CallClass::National), // 011 is no prefix there
+        ("44", "01189 701234", CallClass::National), // 011 is not an international prefix there
         ("27", "011 881 2345", CallClass::National),
         ("1", "870 555 1234", CallClass::National), // Arkansas
         ("1", "011 34 912345678", CallClass::International),
@@ -166,7 +166,7 @@ fn each_permission_opens_its_own_class_and_no_other() {
             "{number} with {permissions:?}"
         );
     }
-    // A premium number is dialled by hand or not at all.
+    // A premium number may be dialled on a phone only.
     for origin in [CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule] {
         assert_eq!(check(&home, origin, EVERYTHING, "803123456").0, Err(Cause::NumberBlocked), "{origin:?}");
     }
@@ -250,7 +250,7 @@ fn an_outside_line_digit_does_not_hide_a_blocked_number() {
             ["901119005551234", "900881612345678", "800881612345678", "90011881612345678", "9011881612345"]
         {
             let verdict = dial(country, number);
-            // With a country in front it may be too long to be a number at all.
+            // With a country code in front it may be too long for a legal number.
             let refused = matches!(verdict, Err(Cause::NumberBlocked | Cause::BadNumber));
             assert!(refused, "{number} in {country:?}: {verdict:?}");
         }
@@ -265,7 +265,7 @@ fn an_allow_list_blocks_all_other_countries_and_allows_high_risk_ones() {
     for (number, expected) in [
         ("+442079460000", Ok(CallClass::International)),
         ("+37161234567", Ok(CallClass::International)),
-        ("912345678", Ok(CallClass::National)), // the house's own country is not abroad
+        ("912345678", Ok(CallClass::National)), // a domestic number is not subject to the list
         ("+12125551234", Err(Cause::NumberBlocked)),
         ("+442", Ok(CallClass::International)),
         ("+449012345678", Err(Cause::NumberBlocked)),
@@ -333,14 +333,14 @@ proptest! {
         range in prop::sample::select(vec!["870", "881", "882", "883", "1900", "449", "4470", "34803", "979", "247", "252"]),
         tail in "[0-9]{6,8}",
         country in prop::sample::select(vec!["", "34", "1", "44", "56", "39", "61"]),
-        tidiness in prop::collection::vec(prop::sample::select(vec!["", "-", " ", ".", "(", ")"]), 12),
+        separators in prop::collection::vec(prop::sample::select(vec!["", "-", " ", ".", "(", ")"]), 12),
         prefix in prop::sample::select(vec!["+", "00", "+0", "+00", "tel:+"]),
         end in prop::sample::select(vec!["", "#", "*", "#*#", ";user=phone"]),
         origin in prop::sample::select(vec![CallOrigin::Phone, CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule]),
     ) {
         let digits = format!("{range}{tail}");
-        let strewn: String = digits.chars().zip(tidiness.iter().cycle()).map(|(c, s)| format!("{c}{s}")).collect();
-        let (verdict, _) = check(&rules(country), origin, DialPermissions::default(), &format!("{prefix}{strewn}{end}"));
+        let separated: String = digits.chars().zip(separators.iter().cycle()).map(|(c, s)| format!("{c}{s}")).collect();
+        let (verdict, _) = check(&rules(country), origin, DialPermissions::default(), &format!("{prefix}{separated}{end}"));
         prop_assert_eq!(verdict, Err(Cause::NumberBlocked));
     }
 

@@ -1,4 +1,4 @@
-//! A directory that was loaded anew: what is told of it is all that differs from the old one, whatever kind of thing that is.
+//! Difference of a reloaded directory and the old one: every change of every kind of entity.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ fn directory(changes: &[Change]) -> Directory {
     directory
 }
 
-/// Of each kind: something that stays, something that changes, something that goes, something that comes.
+/// Of each kind: an entry that stays, one that changes, one that is removed, one that is added.
 fn before() -> Vec<Change> {
     use ExtensionStatus::Active;
     vec![
@@ -237,7 +237,7 @@ fn name(change: &Change) -> String {
 
 #[test]
 fn the_difference_has_every_change_and_no_other() {
-    // S75, S59: a phone that registered with an old password, and a key that was switched off, are no longer let in.
+    // S75, S59: a phone that registered with an old password, and a deactivated key, are no longer accepted.
     let changes = directory(&before()).changes_to(&directory(&after()));
     let expected = [
         "credential changes",

@@ -1,5 +1,5 @@
-//! The words under which variants stand in journals and in the database. They may be added to; whoever changes one makes what was written
-//! unreadable, or gives it another meaning.
+//! Wire names of enum variants in journals and in the database. New ones may be added; changing one makes stored records unreadable, or gives
+//! them another meaning.
 
 use centralita_model::{
     CallDirection, CallStatus, Cause, LegRole, MessageState, RecordingFormat, RecordingState,

@@ -1,4 +1,4 @@
-//! `doctor` looks at a database before a server opens it, and changes nothing.
+//! `doctor` probes a database before a server opens it, and changes nothing.
 
 use centralita_store::{Found, Store, StoreError, probe};
 
@@ -28,7 +28,7 @@ async fn a_probe_reports_the_database_and_creates_nothing() {
     assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Empty);
     std::fs::remove_file(folder.0.join("c.db")).unwrap();
     let store = Store::open(url, &folder.0).await.unwrap();
-    // Also beside a server that holds it open.
+    // Also while a server has it open.
     let Found::Ours { version, newest } = probe(url, &folder.0).await.unwrap() else { panic!("ours") };
     assert_eq!(version, newest);
     store.close().await;
@@ -55,6 +55,6 @@ async fn a_postgresql_database_is_probed_and_not_changed() {
     let Found::Ours { version, newest } = probe(&url, &folder.0).await.unwrap() else { panic!("ours") };
     assert_eq!(version, newest);
     store.close().await;
-    let nobody = "postgres://nobody@127.0.0.1:1/nothing";
-    assert!(probe(nobody, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
+    let unreachable = "postgres://nobody@127.0.0.1:1/nothing";
+    assert!(probe(unreachable, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
 }

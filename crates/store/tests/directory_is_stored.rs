@@ -1,4 +1,4 @@
-//! What the office writes is there after the database is opened again.
+//! What the directory service writes is loaded after the database is opened again.
 
 use crate::samples;
 

@@ -1,4 +1,4 @@
-//! What the journal says is told as events: each fact once, in order, whatever is fed again after a crash (S88).
+//! Journal records become events: each once and in order, whatever is fed again after a crash (S88).
 
 use crate::samples;
 
@@ -7,7 +7,7 @@ use model::journal::{Binding, CallEvent, Record};
 use model::{CallRecord, Change, UserId};
 use samples::*;
 
-async fn told(store: &Store) -> Vec<(String, String, Option<String>)> {
+async fn written_events(store: &Store) -> Vec<(String, String, Option<String>)> {
     let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
     let events = store.list_events(&query).await.unwrap();
     let row = |e: centralita_store::Event| (e.kind, e.subject, e.user.map(|user| user.to_string()));
@@ -15,7 +15,7 @@ async fn told(store: &Store) -> Vec<(String, String, Option<String>)> {
 }
 
 async fn kinds(store: &Store) -> Vec<String> {
-    told(store).await.into_iter().map(|(kind, ..)| kind).collect()
+    written_events(store).await.into_iter().map(|(kind, ..)| kind).collect()
 }
 
 fn opened(call: CallRecord) -> Record {
@@ -34,7 +34,7 @@ fn answered(name: &str, seconds: i64) -> Record {
     Record::Noted(CallEvent::Answered { call: call(name, 0).id, at: at(seconds) })
 }
 
-fn gone(binding: &Binding, seconds: i64) -> Record {
+fn unbound(binding: &Binding, seconds: i64) -> Record {
     let (username, contact) = (binding.username.clone(), binding.contact.clone());
     Record::Unbound { username, contact, at: at(seconds) }
 }
@@ -56,7 +56,7 @@ async fn events_of_a_call_are_in_order_however_its_records_are_batched() {
         store.feed(first).await.unwrap();
         store.feed(second).await.unwrap();
         assert_eq!(kinds(&store).await, CALL, "cut at {cut}"); // S95
-        // kill -9 between the commit and the end of the segment: everything comes again, whole or in part.
+        // kill -9 between the commit and the end of the segment: all records, or a part of them, are fed again.
         store.feed(&records).await.unwrap();
         store.feed(second).await.unwrap();
         assert_eq!(kinds(&store).await, CALL, "cut at {cut}");
@@ -67,7 +67,7 @@ async fn events_of_a_call_are_in_order_however_its_records_are_batched() {
 async fn a_call_of_which_only_the_end_is_journalled_gets_its_events() {
     let folder = Folder::new();
     let store = folder.open().await;
-    // Only the ending is left of a call that was short.
+    // The journal is coalesced by key: of a short call only the end may be left.
     store.feed(&[ended(closed("session_1_a", 0))]).await.unwrap();
     let expected: &[&str] = if closed("session_1_a", 0).answered_at.is_some() {
         &["call_started", "call_answered", "call_ended"]
@@ -111,7 +111,7 @@ async fn registrations_and_removals_are_events_and_refreshes_are_not() {
     let records = [
         Record::Bound(phone.clone()),
         Record::Bound(Binding { cseq: 9, ..phone.clone() }),
-        gone(&phone, 40),
+        unbound(&phone, 40),
         Record::Bound(back.clone()),
     ];
     for record in &records {
@@ -123,14 +123,14 @@ async fn registrations_and_removals_are_events_and_refreshes_are_not() {
     store.feed(&records).await.unwrap();
     store.feed(&records[2..]).await.unwrap();
     assert_eq!(kinds(&store).await, expected, "the same again is no news");
-    assert!(told(&store).await.iter().all(|(.., user)| user.as_deref() == Some("user_123")));
-    // The credential goes first, and its phone after it: its owner is told all the same.
+    assert!(written_events(&store).await.iter().all(|(.., user)| user.as_deref() == Some("user_123")));
+    // The credential is deleted before its phone is unregistered: the event still names the owner.
     store
         .write(&[Change::CredentialGone("user_1001".into())], audit("sip_credentials_deleted"))
         .await
         .unwrap();
-    store.feed(&[gone(&back, 60)]).await.unwrap();
-    let last = told(&store).await.pop().unwrap();
+    store.feed(&[unbound(&back, 60)]).await.unwrap();
+    let last = written_events(&store).await.pop().unwrap();
     assert_eq!(last, ("registration_removed".into(), "user_1001".into(), Some("user_123".into())));
 }
 

@@ -1,4 +1,4 @@
-//! The journal's records become rows, and the same records never become other rows.
+//! Journal records become rows, and feeding the same records again does not change them.
 
 use crate::samples;
 
@@ -42,9 +42,9 @@ async fn bindings_and_open_calls_are_loaded_after_a_restart() {
     store.feed(&records).await.unwrap();
     store.close().await;
 
-    let remembered = folder.open().await.load_runtime_state().await.unwrap();
-    assert_eq!(remembered.bindings, [moved]);
-    let open: Vec<_> = remembered.open_calls;
+    let state = folder.open().await.load_runtime_state().await.unwrap();
+    assert_eq!(state.bindings, [moved]);
+    let open: Vec<_> = state.open_calls;
     assert_eq!(open.len(), 1);
     assert_eq!((&open[0].0, &open[0].1), (&call("session_1_a", 0), &vec![open_leg(1), open_leg(2)]));
 }
@@ -73,7 +73,7 @@ async fn feeding_the_same_records_again_changes_nothing() {
 
     store.feed(&records).await.unwrap();
     for record in records {
-        store.feed(&[record]).await.unwrap(); // one by one: an opening that is told after the end does not open the call again
+        store.feed(&[record]).await.unwrap(); // one by one: an opening fed after the end does not reopen the call
     }
     assert_eq!(folder.ask(everything).await, first);
     assert_eq!(store.call(&call("session_1_a", 0).id).await.unwrap(), ended);
@@ -85,7 +85,7 @@ async fn feeding_the_same_records_again_changes_nothing() {
 async fn calls_are_paged_newest_first_for_both_owners_only() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let own = |n: i64| closed_record(closed(&format!("session_{n}_a"), n / 2)); // two begin in the same instant
+    let own = |n: i64| closed_record(closed(&format!("session_{n}_a"), n / 2)); // two start at the same instant
     let strange = closed_record(CallRecord {
         user: user("stranger").id,
         other_user: None,
@@ -148,7 +148,7 @@ async fn rows_past_their_retention_are_pruned_and_open_calls_are_not() {
     let pruned = store.prune(at(10 * day), &retention).await.unwrap();
     assert_eq!((pruned.bindings, pruned.calls, pruned.ladders), (1, 1, 2));
     assert!(pruned.events > 1);
-    // What was told within the last day stays, and the newest event in any case: the next ones are numbered from it.
+    // Events of the last day are kept, and the newest event in any case: the next number is derived from it.
     assert_eq!(
         folder.ask("SELECT kind FROM events ORDER BY seq").await,
         ["call_started", "call_answered", "call_ended", "api_key_created"]
@@ -184,7 +184,7 @@ async fn a_call_that_is_up_is_known_as_answered_by_the_next_start() {
     let opened = |id: &str| opened(call(id, 0));
     store.feed(&[opened("session_1"), opened("session_2"), opened("session_3")]).await.unwrap();
     store.feed(&[answered("session_1", 4), leg_up("session_1", 1), answered("session_3", 6)]).await.unwrap();
-    store.feed(&[answered("session_1", 9)]).await.unwrap(); // told again, it changes nothing
+    store.feed(&[answered("session_1", 9)]).await.unwrap(); // a second answer changes nothing
     let known = store.load_runtime_state().await.unwrap().open_calls;
     let seen: Vec<_> =
         known.iter().map(|(call, _)| (call.id.as_str(), call.status, call.answered_at)).collect();

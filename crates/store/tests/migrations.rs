@@ -1,4 +1,4 @@
-//! A database is made and brought up to date by whoever opens it, and never by an older program.
+//! A database is created and migrated when it is opened, and refused by an older program.
 
 use crate::samples;
 

@@ -1,4 +1,4 @@
-//! Who dials which instant (S85): one of many, whoever asks first, and whoever asks again learns the same.
+//! Claims of due instants (S85): one of many claimers succeeds, and repeating a claim gives the same answer.
 
 use crate::samples;
 
@@ -110,7 +110,7 @@ async fn a_claim_may_be_repeated_after_a_lost_reply() {
     let filter =
         EventFilter { kind: Some("recurring_call_executed".into()), user: None, before: None, limit: 9 };
     assert_eq!(store.events(&filter).await.unwrap().events.len(), 1, "told once");
-    // Another's idea of the same version comes too late.
+    // A concurrent update from the same version fails.
     let other = Occurrence { state: OccurrenceState::Failed, cause: Some(Cause::Crash), version: 2, ..row };
     assert!(!store.change_occurrence(&other, None).await.unwrap());
     assert_eq!(store.occurrences(&done.recurring, at(1000), 5).await.unwrap(), [done]);
@@ -151,6 +151,6 @@ async fn expired_leases_are_found_and_old_occurrences_are_pruned() {
     let retention = Retention { events: Some(std::time::Duration::from_secs(1)), ..Retention::default() };
     store.prune(at(10_000), &retention).await.unwrap();
     let left = store.occurrences(&last.recurring, at(1000), 10).await.unwrap();
-    // What is under way stays, and the last one: the next instant is counted from it.
+    // Occurrences in progress are kept, and the last one: the next instant is computed from it.
     assert_eq!(left.iter().map(|row| row.due).collect::<Vec<_>>(), [at(180), at(120)]);
 }

@@ -1,4 +1,4 @@
-//! Recordings in the database (S177): told by the journal, listed to whom they belong, moved, deleted.
+//! Recordings in the database (S177): fed from the journal, listed for their users, uploaded, deleted.
 
 use crate::samples;
 
@@ -56,13 +56,13 @@ async fn recordings_are_fed_from_the_journal_and_feeding_again_changes_nothing()
     feed(&store, std::slice::from_ref(&runs)).await;
     let kept = store.recording(&runs.id).await.unwrap().unwrap();
     assert_eq!((kept.recording, kept.place, kept.tries), (done.clone(), Place::Folder, 0));
-    // One whose beginning and end come together, and one that failed.
+    // Start and end in one batch, and a failed recording.
     feed(&store, &[recording(2, RecordingState::Recording), recording(2, RecordingState::Failed)]).await;
     assert_eq!(
         events(&store).await,
         ["recording_started", "recording_completed", "recording_started", "recording_failed"]
     );
-    // Once it is deleted, the journal cannot bring it back.
+    // Once deleted, it is not restored by the journal.
     assert!(store.delete_recording(&done.id, audit("recording_deleted")).await.unwrap());
     assert!(!store.delete_recording(&done.id, audit("recording_deleted")).await.unwrap());
     feed(&store, &[runs, done.clone()]).await;
@@ -123,7 +123,7 @@ async fn pending_uploads_and_deletions_are_found_and_wait_after_a_failure() {
     assert_eq!(ids(store.recordings_to_move(at(109)).await.unwrap()), ["rec_4"]);
     let again = store.recordings_to_move(at(110)).await.unwrap();
     assert_eq!((ids(again.clone()), again[0].tries), (vec!["rec_3".into(), "rec_4".into()], 1));
-    // By age, and by room: the oldest go first.
+    // By age, and by quota: the oldest first.
     assert_eq!(ids(store.recordings_before(at(4)).await.unwrap()), ["rec_2", "rec_3"]);
     assert!(store.recordings_beyond(3_000).await.unwrap().is_empty());
     assert_eq!(ids(store.recordings_beyond(2_999).await.unwrap()), ["rec_2"]);
@@ -135,6 +135,6 @@ async fn pending_uploads_and_deletions_are_found_and_wait_after_a_failure() {
     assert_eq!((ids(kept.clone()), kept[0].place), (vec!["rec_2".into()], Place::Objects));
     store.recording_moved(gone, Place::Gone).await.unwrap();
     assert!(store.recordings_to_remove(at(200)).await.unwrap().is_empty());
-    // One that runs is nobody's to delete.
+    // A running recording cannot be deleted.
     assert!(!store.delete_recording(&rows[1].id, audit("recording_deleted")).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! Boxes, messages and mails are there after the database is opened again, and gone with their extension.
+//! Mailboxes, messages and mails are loaded after the database is opened again, and deleted with their extension.
 
 use crate::samples;
 

@@ -1,4 +1,4 @@
-//! Things that the tests of the store begin with.
+//! Sample values for the store tests.
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ mod postgres;
 
 pub use postgres::Postgres;
 
-/// Where a test keeps its database: a folder that is gone after the test, and the address.
+/// Database of a test: a folder that is removed after the test, and the URL.
 ///
-/// It is SQLite, or with `CENTRALITA_TEST_STORE=postgres` a PostgreSQL that this process starts: every test here holds on both.
+/// SQLite, or with `CENTRALITA_TEST_STORE=postgres` a PostgreSQL started by this process: every test here runs on both.
 pub struct Folder(pub PathBuf, pub String);
 
 pub fn on_postgres() -> bool {
@@ -49,12 +49,12 @@ impl Folder {
         Store::open(&self.1, &self.0).await.unwrap()
     }
 
-    /// Ask the database behind the store's back.
+    /// Query the database without the store.
     pub async fn ask(&self, sql: &str) -> Vec<String> {
         self.try_ask(sql).await.unwrap()
     }
 
-    /// The same, where the database may say no.
+    /// As `ask`, returning the database's error.
     pub async fn try_ask(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
         use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
         let sql = AssertSqlSafe(sql.to_owned());
