@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, UserId};
+use crate::{CallStatus, Cause, UserId};
 
 /// Id prefix of [`CallId`].
 #[derive(Clone, Copy, Debug)]
@@ -17,42 +17,6 @@ impl Kind for Call {
 
 /// `session_1234567890_abc123`
 pub type CallId = Id<Call>;
-
-/// Status of a call, in the vocabulary of Twilio's API (S52).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum CallStatus {
-    Queued,
-    Ringing,
-    InProgress,
-    Completed,
-    Busy,
-    Failed,
-    NoAnswer,
-    Canceled,
-}
-
-impl CallStatus {
-    /// The JSON name: `queued`, `in-progress`, `no-answer`, ….
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CallStatus::Queued => "queued",
-            CallStatus::Ringing => "ringing",
-            CallStatus::InProgress => "in-progress",
-            CallStatus::Completed => "completed",
-            CallStatus::Busy => "busy",
-            CallStatus::Failed => "failed",
-            CallStatus::NoAnswer => "no-answer",
-            CallStatus::Canceled => "canceled",
-        }
-    }
-
-    /// Whether the call has ended.
-    pub fn is_final(self) -> bool {
-        !matches!(self, CallStatus::Queued | CallStatus::Ringing | CallStatus::InProgress)
-    }
-}
 
 /// Direction of a call, seen from the PBX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -131,6 +95,25 @@ pub struct LegRecord {
     pub quality: Option<Quality>,
 }
 
+impl LegRecord {
+    /// A leg that starts at `at`, neither answered nor ended.
+    pub fn new(role: LegRole, party: impl Into<String>, at: Timestamp) -> LegRecord {
+        LegRecord {
+            role,
+            party: party.into(),
+            address: None,
+            sip_call_id: String::new(),
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            sip_status: None,
+            codec: None,
+            quality: None,
+        }
+    }
+}
+
 /// Record of a call, live or ended: the API's call object, the stored row and the CDR.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -167,6 +150,33 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
+    /// A queued call that starts at `at`, without legs and trace. `from` is the caller number shown to the callee, `to` the dialled number.
+    pub fn new(
+        id: CallId,
+        user: UserId,
+        direction: CallDirection,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        at: Timestamp,
+    ) -> CallRecord {
+        CallRecord {
+            id,
+            user,
+            other_user: None,
+            direction,
+            status: CallStatus::Queued,
+            from_number: from.into(),
+            to_number: to.into(),
+            device: None,
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace: Vec::new(),
+            legs: Vec::new(),
+        }
+    }
+
     /// Seconds from answer to end, or to `now` while the call is up; 0 where it was not answered.
     pub fn duration_seconds(&self, now: Timestamp) -> u64 {
         self.answered_at.map_or(0, |answered| self.ended_at.unwrap_or(now).since(answered).as_secs())

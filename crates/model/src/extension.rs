@@ -134,3 +134,37 @@ pub struct Extension {
     #[serde(default)]
     pub timezone: Option<crate::recurrence::Zone>,
 }
+
+impl Extension {
+    /// Default ring time in seconds.
+    pub const RING_SECONDS: u16 = 30;
+
+    /// An active extension with default settings, created at `at`, without a display name.
+    pub fn new(
+        id: ExtensionId,
+        user: UserId,
+        number: ExtensionNumber,
+        username: impl Into<Arc<str>>,
+        at: Timestamp,
+    ) -> Extension {
+        Extension {
+            id,
+            user,
+            number,
+            display_name: String::new(),
+            status: ExtensionStatus::Active,
+            username: username.into(),
+            forwarding: Forwarding::default(),
+            voicemail_enabled: true,
+            do_not_disturb: false,
+            call_waiting: true,
+            ring_seconds: Extension::RING_SECONDS,
+            dial_permissions: DialPermissions::default(),
+            follow_me: None,
+            record_calls: RecordCalls::default(),
+            created_at: at,
+            updated_at: at,
+            timezone: None,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod call;
+mod call_status;
 mod cause;
 mod credential;
 pub mod dialplan;
@@ -18,6 +19,7 @@ pub mod policy;
 mod recording;
 pub mod recurrence;
 mod recurring;
+mod route;
 mod sealed;
 mod snapshot_map;
 mod sorted_map;
@@ -27,7 +29,8 @@ mod user;
 pub mod voicemail;
 mod webhook;
 
-pub use call::{Call, CallDirection, CallId, CallRecord, CallStatus, LegRecord, LegRole, Quality, TraceStep};
+pub use call::{Call, CallDirection, CallId, CallRecord, LegRecord, LegRole, Quality, TraceStep};
+pub use call_status::CallStatus;
 pub use cause::{Cause, Language};
 pub use credential::{Credential, Ha1};
 pub use directory::{Change, Directory};
@@ -44,12 +47,13 @@ pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, Record
 pub use recurring::{
     Action, Misfire, Occurrence, OccurrenceState, RecurringCall, RecurringCallId, RecurringCallKind,
 };
+pub use route::OutboundRoute;
 pub use sealed::{SealKey, SealedSecret};
 pub use snapshot_map::SnapshotMap;
 pub use sound::{Announcement, Sound, SoundId, SoundKind};
 pub use trunk::{
-    CallerId, Did, NumberFormat, OutboundRoute, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId,
-    TrunkKind, TrunkSettings, TrunkTransport,
+    CallerId, Did, NumberFormat, Source, SourceError, Trunk, TrunkError, TrunkHost, TrunkId, TrunkKind,
+    TrunkSettings, TrunkTransport,
 };
 pub use user::{User, UserId, UserKind};
 pub use voicemail::{Mailbox, MessageId, MessageState, VoicemailMessage};

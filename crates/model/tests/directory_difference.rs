@@ -6,9 +6,9 @@ use base::Timestamp;
 use centralita_model::recurrence::{Schedule, Written};
 use centralita_model::voicemail::PinProof;
 use centralita_model::{
-    Action, ApiKey, ApiKeyId, Change, Credential, DialPermissions, Directory, Extension, ExtensionId,
-    ExtensionNumber, ExtensionStatus, Forwarding, Ha1, Mailbox, MessageId, MessageState, Misfire, Permission,
-    RecordCalls, RecurringCall, RecurringCallId, Trunk, TrunkId, User, UserId, VoicemailMessage,
+    Action, ApiKey, ApiKeyId, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber,
+    ExtensionStatus, Ha1, Mailbox, MessageId, MessageState, Misfire, Permission, RecurringCall,
+    RecurringCallId, Trunk, TrunkId, User, UserId, VoicemailMessage,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -51,25 +51,8 @@ fn number(text: &str) -> ExtensionNumber {
 }
 
 fn extension(name: &str, dialled: &str, status: ExtensionStatus) -> Change {
-    Change::Extension(Extension {
-        id: extension_id(name),
-        user: owner(),
-        number: number(dialled),
-        display_name: name.into(),
-        status,
-        username: Arc::from(name),
-        forwarding: Forwarding::default(),
-        voicemail_enabled: true,
-        do_not_disturb: false,
-        call_waiting: true,
-        ring_seconds: 25,
-        dial_permissions: DialPermissions::default(),
-        follow_me: None,
-        record_calls: RecordCalls::default(),
-        created_at: NOW,
-        updated_at: NOW,
-        timezone: None,
-    })
+    let extension = Extension::new(extension_id(name), owner(), number(dialled), name, NOW);
+    Change::Extension(Extension { display_name: name.into(), status, ..extension })
 }
 
 fn credential(name: &str, password: &str) -> Change {

@@ -58,31 +58,14 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Change, DialPermissions, ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, RecordCalls,
-    };
+    use crate::{Change, ExtensionId};
     use base::Timestamp;
 
     fn extension(id: &str, user: &str, number: &str) -> Extension {
-        Extension {
-            id: ExtensionId::parse(id).unwrap(),
-            user: UserId::parse(user).unwrap(),
-            number: ExtensionNumber::parse(number).unwrap(),
-            display_name: String::new(),
-            status: ExtensionStatus::Active,
-            username: format!("user_{id}").into(),
-            forwarding: Forwarding::default(),
-            voicemail_enabled: false,
-            do_not_disturb: false,
-            call_waiting: true,
-            ring_seconds: 25,
-            dial_permissions: DialPermissions::default(),
-            follow_me: None,
-            record_calls: RecordCalls::default(),
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
-            timezone: None,
-        }
+        let number = ExtensionNumber::parse(number).unwrap();
+        let (id, user, username) =
+            (ExtensionId::parse(id).unwrap(), UserId::parse(user).unwrap(), format!("user_{id}"));
+        Extension::new(id, user, number, username, Timestamp::default())
     }
 
     fn numbers<'a>(found: impl Iterator<Item = &'a Arc<Extension>>) -> String {

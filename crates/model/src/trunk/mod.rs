@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
 pub(crate) use route::route_outbound;
-pub use route::{OutboundRoute, TrunkReject, inbound, names};
+pub use route::{inbound, names};
 pub use source::{Source, SourceError};
 
+pub use crate::route::{OutboundRoute, TrunkReject};
 use crate::{DialledNumber, ExtensionNumber, SealedSecret};
 
 /// Id prefix of [`TrunkId`].

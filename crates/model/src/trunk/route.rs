@@ -3,56 +3,9 @@
 use std::sync::Arc;
 
 use super::{Trunk, same_number};
-use crate::dialplan::{CallOrigin, Decision, DialContext, Route, to_extension};
-use crate::policy::{self, DialRules};
+use crate::policy::{self, CallOrigin};
+use crate::route::{Decision, DialContext, OutboundRoute, Route, TrunkReject, to_extension};
 use crate::{Cause, DialPermissions, DialledNumber, Directory, TraceStep};
-
-/// An outbound number and the trunks that can carry it, in failover order.
-#[derive(Clone, PartialEq, Debug)]
-pub struct OutboundRoute {
-    /// The number as dialled.
-    pub number: DialledNumber,
-    /// Its E.164 digits without `+`; `None` where the country is not configured.
-    pub e164: Option<String>,
-    /// Whether it is an emergency number: no limit applies (security.md row 31).
-    pub is_emergency: bool,
-    /// Origin and permissions of the call: the number that a trunk's prefixes produce is checked again with them.
-    pub context: DialContext,
-    /// Candidate trunks; never empty in a route.
-    pub trunks: Vec<Arc<Trunk>>,
-}
-
-/// Why a trunk cannot carry a number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TrunkReject {
-    /// The number cannot be written in the carrier's format.
-    Unwritten,
-    /// The number that the trunk's prefixes produce may not be dialled.
-    Forbidden(Cause),
-}
-
-impl OutboundRoute {
-    /// The number in the trunk's format. If the trunk's prefixes change the number, the result is checked by the dial policy again, so that no
-    /// rewriting opens a blocked number (security.md row 7).
-    pub fn to_carrier_format(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, TrunkReject> {
-        let settings = &trunk.settings;
-        let formatted = settings
-            .format_number(&self.number, self.e164.as_deref(), self.is_emergency)
-            .ok_or(TrunkReject::Unwritten)?;
-        if self.is_emergency {
-            return Ok(formatted);
-        }
-        let sent = settings
-            .number_after_prefixes(&self.number, self.e164.as_deref())
-            .ok_or(TrunkReject::Unwritten)?;
-        if sent == self.number {
-            return Ok(formatted);
-        }
-        let DialContext { origin, permissions } = self.context;
-        policy::check(rules, origin, permissions, &sent, &mut Vec::new()).map_err(TrunkReject::Forbidden)?;
-        Ok(formatted)
-    }
-}
 
 /// Route a permitted number to the trunks; 404 where none carries it (S194), 403 where every trunk would dial a blocked number.
 pub(crate) fn route_outbound(
