@@ -4,8 +4,9 @@ use std::path::Path;
 
 use sqlx::AssertSqlSafe;
 
+use crate::advisory_lock::AdvisoryLock;
 use crate::limits::COPY_PARAMETERS;
-use crate::pool::{AdvisoryLock, Conn, Pool};
+use crate::pool::{Conn, Pool};
 use crate::row::placeholders;
 use crate::sql::{Row, Value, query};
 use crate::{Store, StoreError, postgres};

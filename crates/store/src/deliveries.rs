@@ -5,11 +5,12 @@ use model::{UserId, Webhook, WebhookId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{Query, Reader, TENANT, Table, placeholders, upsert};
 use crate::sql::{Row, query};
 use crate::webhooks::active_hooks;
-use crate::{Audit, Event, Store, StoreError, audit};
+use crate::{Audit, Event, Store, StoreError, events};
 
 /// Id prefix of [`DeliveryId`].
 #[derive(Clone, Copy, Debug)]
@@ -201,11 +202,11 @@ impl Store {
         let done: i64 = mark.map(|row| row.try_get(0)).transpose()?.unwrap_or(0).max(first);
         let sql = format!(
             "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-            audit::columns()
+            events::columns()
         );
         let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(done).bind(EVENTS_AT_ONCE);
         let rows = rows.fetch_all(&mut *tx).await?;
-        let events: Vec<Event> = rows.iter().map(audit::read).collect::<Result<_, _>>()?;
+        let events: Vec<Event> = rows.iter().map(events::read).collect::<Result<_, _>>()?;
         let Some(last) = events.last().map(|event| event.seq) else { return Ok(false) };
         for hook in &hooks {
             let made = deliveries_for(hook, &events, now);
@@ -352,7 +353,7 @@ impl Store {
         .bind(id.as_str())
         .execute(&mut *tx)
         .await?;
-        audit::insert(&mut tx, &audit).await?;
+        events::insert(&mut tx, &audit).await?;
         self.commit_with_events(tx).await
     }
 }

@@ -4,8 +4,10 @@
 use model::Change;
 use model::voicemail::Delivery;
 
-use crate::pool::{AdvisoryLock, Tx};
-use crate::{Audit, Store, StoreError, audit};
+use crate::advisory_lock::AdvisoryLock;
+use crate::outbox::{self, OutboxBatch};
+use crate::pool::Tx;
+use crate::{Audit, Store, StoreError};
 
 /// The held lock. With SQLite there is only one writer, and it costs nothing.
 #[derive(Debug)]
@@ -14,20 +16,6 @@ pub struct DirectoryLock {
     tx: Option<Tx>,
     /// Changes that other nodes have committed since `seen`.
     pub news: OutboxBatch,
-}
-
-/// Changes committed after a row of the outbox.
-#[derive(Clone, PartialEq, Debug)]
-pub enum OutboxBatch {
-    /// Changes in commit order.
-    Changes {
-        /// Number of the last row included; the requested row where there are no changes.
-        reached: i64,
-        /// The changes.
-        changes: Vec<Change>,
-    },
-    /// Some rows are pruned already: the directory must be loaded again.
-    Truncated,
 }
 
 impl Store {
@@ -45,7 +33,7 @@ impl Store {
         tx.lock(AdvisoryLock::Outbox).await?;
         let (mut reached, mut changes) = (seen, Vec::new());
         loop {
-            match audit::news(&mut *tx, reached).await? {
+            match outbox::batch_after(&mut *tx, reached).await? {
                 OutboxBatch::Truncated => {
                     return Ok(DirectoryLock { store, tx: Some(tx), news: OutboxBatch::Truncated });
                 }

@@ -8,10 +8,11 @@ use model::{CallId, CallRecord, Cause, UserId};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{KEYS_AT_ONCE, TENANT, insert, placeholders};
 use crate::sql::query;
-use crate::{StoreError, audit};
+use crate::{StoreError, events};
 
 /// An event without a requesting API key.
 #[derive(Clone, PartialEq, Debug)]
@@ -369,8 +370,8 @@ pub(crate) async fn write(tx: &mut Conn, events: &[NewEvent]) -> Result<(), Stor
     let mut events: Vec<&NewEvent> = events.iter().collect();
     events.sort_by_key(|event| event.at);
     tx.lock(AdvisoryLock::Events).await?;
-    let first = audit::next(&mut *tx).await?;
-    insert(tx, &audit::EVENTS, (first..).zip(events), |(seq, event), query| {
+    let first = events::next(&mut *tx).await?;
+    insert(tx, &events::EVENTS, (first..).zip(events), |(seq, event), query| {
         query
             .bind(seq)
             .bind(event.at.as_micros())

@@ -6,8 +6,9 @@ use model::journal::{Binding, CallEvent, DialogSnapshot, Record};
 use model::{CallId, CallRecord, CallStatus, Cause, Recording, RecordingId};
 use sqlx::AssertSqlSafe;
 
+use crate::advisory_lock::AdvisoryLock;
 use crate::event_builder::{self, BindingState, BindingStates};
-use crate::pool::{AdvisoryLock, Conn};
+use crate::pool::Conn;
 use crate::row::{KEYS_AT_ONCE, TENANT, enum_text, placeholders, upsert};
 use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs, outbound_call_time, recordings};

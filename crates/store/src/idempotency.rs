@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::Timestamp;
 
-use crate::pool::AdvisoryLock;
+use crate::advisory_lock::AdvisoryLock;
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};

@@ -2,7 +2,8 @@
 
 use base::Timestamp;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};

@@ -3,7 +3,8 @@
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::StoreError;
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::sql::{Row, query};
 
 struct Migration {

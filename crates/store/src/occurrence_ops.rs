@@ -4,7 +4,7 @@ use base::Timestamp;
 use model::{Occurrence, RecurringCallId};
 
 use crate::store::Store;
-use crate::{Audit, StoreError, audit, occurrences};
+use crate::{Audit, StoreError, events, occurrences};
 
 impl Store {
     /// Claim a due instant, with its event. `false`, without an event, where another row exists, or the recurring call has changed since `since`.
@@ -17,7 +17,7 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         let done = occurrences::claim(&mut tx, occurrence, since).await?;
         if let Some(event) = event.filter(|_| done) {
-            audit::insert(&mut tx, &event).await?;
+            events::insert(&mut tx, &event).await?;
         }
         let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
         self.commit_with_events(tx).await?;
@@ -33,7 +33,7 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         let done = occurrences::change(&mut tx, occurrence).await?;
         if let Some(event) = event.filter(|_| done) {
-            audit::insert(&mut tx, &event).await?;
+            events::insert(&mut tx, &event).await?;
         }
         let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
         self.commit_with_events(tx).await?;

@@ -9,9 +9,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
-use crate::health::Monitor;
 use crate::limits::{ACQUIRE_TIMEOUT, CIRCUIT_OPEN, STATEMENT_TIMEOUT};
-use crate::sql::query;
+use crate::monitor::Monitor;
 
 /// A connection pool. Clones share it.
 #[derive(Clone, Debug)]
@@ -147,14 +146,6 @@ impl Conn {
         matches!(self, Conn::Postgres(..))
     }
 
-    /// Take an advisory lock, held until the transaction ends. A no-op with SQLite, which has one writer at a time.
-    pub(crate) async fn lock(&mut self, lock: AdvisoryLock) -> Result<(), StoreError> {
-        if self.is_postgres() {
-            query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(lock as i64).execute(self).await?;
-        }
-        Ok(())
-    }
-
     /// Run a script of several statements without parameters.
     pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
         match self {
@@ -163,22 +154,6 @@ impl Conn {
         }
         Ok(())
     }
-}
-
-/// Cluster-wide locks. The numbers are unique to this program among the advisory locks of a database.
-#[derive(Clone, Copy, Debug)]
-#[repr(i64)]
-pub(crate) enum AdvisoryLock {
-    /// Migrating the schema.
-    Migrate = 0x6365_6e74_0001,
-    /// Numbering of outbox rows: their order is the order in which they become visible.
-    Outbox = 0x6365_6e74_0002,
-    /// Numbering of events, likewise.
-    Events = 0x6365_6e74_0003,
-    /// Recording of idempotent requests, so that each is executed once.
-    Requests = 0x6365_6e74_0004,
-    /// Creating and taking webhook deliveries, so that each is sent once.
-    Deliveries = 0x6365_6e74_0005,
 }
 
 /// A write transaction; rolled back unless it is committed.

@@ -6,8 +6,8 @@ use std::path::Path;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use crate::health::Monitor;
 use crate::limits::{CONNECT_TIMEOUT, SQLITE_BUSY_TIMEOUT};
+use crate::monitor::Monitor;
 use crate::pool::{Pool, PostgresServer, SqliteDatabase};
 use crate::sql::query;
 use crate::{StoreError, migrate, postgres, sqlite};

@@ -6,8 +6,9 @@ use base::Timestamp;
 use model::{CallId, Recording, RecordingId, RecordingState, UserId};
 use sqlx::AssertSqlSafe;
 
-use crate::audit::{self, Audit};
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::events::{self, Audit};
+use crate::pool::Conn;
 use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, enum_text, with_keys};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
@@ -260,7 +261,7 @@ async fn write_event(
             "bytes": recording.bytes, "fault": recording.fault,
         }),
     };
-    audit::insert(tx, &event).await
+    events::insert(tx, &event).await
 }
 
 impl Store {
@@ -403,7 +404,7 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        audit::insert(&mut tx, &event).await?;
+        events::insert(&mut tx, &event).await?;
         self.commit_with_events(tx).await?;
         Ok(true)
     }

@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::row::{Reader, TENANT, Table, upsert};
 use crate::sql::{Row, query};
-use crate::{Audit, Store, StoreError, audit};
+use crate::{Audit, Store, StoreError, events};
 
 const TABLE: Table = Table {
     name: "sounds",
@@ -57,7 +57,7 @@ impl Store {
                 .bind(sound_audio)
         })
         .await?;
-        audit::insert(&mut tx, &event).await?;
+        events::insert(&mut tx, &event).await?;
         self.commit_with_events(tx).await?;
         Ok(true)
     }
@@ -91,7 +91,7 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Ok(false);
         }
-        audit::insert(&mut tx, &event).await?;
+        events::insert(&mut tx, &event).await?;
         self.commit_with_events(tx).await?;
         Ok(true)
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::error::{SQLITE_NOTADB, sqlite_code};
-use crate::health::Monitor;
 use crate::limits::{SQLITE_BUSY_TIMEOUT, SQLITE_READER_CACHE, SQLITE_READERS};
 use crate::migrate::migrate;
+use crate::monitor::Monitor;
 use crate::parameters::redacted;
 use crate::pool::{Pool, SqliteDatabase, is_reusable};
 use crate::sql::query;

@@ -11,15 +11,16 @@ use model::{ApiKeyId, CallId, CallRecord, Change, Directory, ExtensionId};
 use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 
-use crate::directory_lock::OutboxBatch;
-use crate::pool::{AdvisoryLock, Conn, Pool, Tx};
+use crate::advisory_lock::AdvisoryLock;
+use crate::outbox::OutboxBatch;
+use crate::pool::{Conn, Pool, Tx};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
-    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, RuntimeState, StoreError, audit, bindings,
-    call_page, calls, credentials, extensions, feed, installation, key_uses, keys, ladders, legs, mailboxes,
-    mails, messages, postgres, recurring, sqlite, trunks, users,
+    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, RuntimeState, StoreError, bindings,
+    call_page, calls, credentials, events, extensions, feed, installation, key_uses, keys, ladders, legs,
+    mailboxes, mails, messages, outbox, postgres, recurring, sqlite, trunks, users,
 };
 
 /// Handle to the database. Clones share the connections.
@@ -134,9 +135,9 @@ impl Store {
             left = later;
         }
         mails::write(&mut tx, mails, &self.node).await?;
-        let reached = audit::to_outbox(&mut tx, changes, at).await?;
+        let reached = outbox::append(&mut tx, changes, at).await?;
         for audit in audits {
-            audit::insert(&mut tx, audit).await?;
+            events::insert(&mut tx, audit).await?;
         }
         self.commit_with_events(tx).await?;
         Ok(reached)
@@ -151,12 +152,12 @@ impl Store {
 
     /// The number of the last outbox row. Read it before [`Store::load_directory`]; later changes come from [`Store::outbox_after`].
     pub async fn outbox_seq(&self) -> Result<i64, StoreError> {
-        audit::last_change(&self.writer).await
+        outbox::last_seq(&self.writer).await
     }
 
     /// Changes committed after outbox row `seq`, in batches of bounded size: call again while a batch has changes.
     pub async fn outbox_after(&self, seq: i64) -> Result<OutboxBatch, StoreError> {
-        audit::news(&self.readers, seq).await
+        outbox::batch_after(&self.readers, seq).await
     }
 
     /// The runtime state of this node at start: its bindings and open calls, not those of other nodes.
@@ -222,13 +223,13 @@ impl Store {
     /// Write an event that belongs to no change of the directory.
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        audit::insert(&mut tx, &event).await?;
+        events::insert(&mut tx, &event).await?;
         self.commit_with_events(tx).await
     }
 
     /// A page of events, newest first.
     pub async fn events(&self, filter: &EventFilter) -> Result<EventPage, StoreError> {
-        audit::page(&self.readers, filter).await
+        events::page(&self.readers, filter).await
     }
 
     /// Delete what is older than its retention, and bindings that expired more than an hour ago.

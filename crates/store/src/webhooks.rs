@@ -4,10 +4,11 @@ use base::Timestamp;
 use model::{UserId, Webhook, WebhookId};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{Query, Reader, TENANT, Table, json, upsert};
 use crate::sql::{Row, query};
-use crate::{Audit, Store, StoreError, audit};
+use crate::{Audit, Store, StoreError, events};
 
 const HOOKS: Table = Table {
     name: "webhooks",
@@ -74,10 +75,10 @@ impl Store {
     pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
-        let since = if fresh { audit::newest(&mut tx).await? } else { hook.since };
+        let since = if fresh { events::newest(&mut tx).await? } else { hook.since };
         let hook = Webhook { since, ..hook.clone() };
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
-        audit::insert(&mut tx, &audit).await?;
+        events::insert(&mut tx, &audit).await?;
         self.commit_with_events(tx).await
     }
 
@@ -103,7 +104,7 @@ impl Store {
         let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&mut *tx).await?;
         let Some(row) = row else { return Ok(None) };
         let hook = read_hook(&row)?;
-        audit::insert(&mut tx, &audit).await?;
+        events::insert(&mut tx, &audit).await?;
         self.commit_with_events(tx).await?;
         Ok(Some(hook))
     }
@@ -118,7 +119,7 @@ impl Store {
         ] {
             query(sql).bind(TENANT).bind(id.as_str()).execute(&mut *tx).await?;
         }
-        audit::insert(&mut tx, &audit).await?;
+        events::insert(&mut tx, &audit).await?;
         self.commit_with_events(tx).await
     }
 }
