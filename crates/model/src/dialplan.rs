@@ -6,14 +6,16 @@ use std::sync::Arc;
 pub use crate::policy::{CallOrigin, is_emergency};
 use crate::route::to_extension;
 pub use crate::route::{Application, Decision, DialContext, Route};
-use crate::{Cause, DialledNumber, Directory, ExtensionNumber, TraceStep, policy, trunk};
+use crate::{Cause, DialledNumber, Directory, ExtensionNumber, Party, TraceStep, policy, trunk};
 
-/// Route a call. `dialled` is the user part of the Request-URI, or the API's `toNumber`: a number or a user name.
+/// Route a call. `dialled` is the user part of the Request-URI, or the API's `toNumber`: a user name, or a number with or without separators
+/// and parameters (see [`Party::parse`]).
 pub fn route(directory: &Directory, context: DialContext, dialled: &str) -> Decision {
     let mut trace = Vec::new();
-    let known = directory.credential(dialled).is_some(); // a user name may look like a number with separators: `12.34`
-    let number = if known { dialled.into() } else { policy::normalise(dialled) };
-    let route = decide(directory, context, &number, &mut trace);
+    let is_username = directory.credential(dialled).is_some(); // a user name may look like a number with separators: `12.34`
+    let party = if is_username { None } else { Party::parse(dialled, None, directory.rules()) };
+    let dialled = party.as_ref().map_or(dialled, Party::as_str);
+    let route = decide(directory, context, dialled, &mut trace);
     Decision { route, trace }
 }
 

@@ -15,6 +15,7 @@ mod host;
 pub mod journal;
 mod key;
 mod number;
+mod party;
 pub mod policy;
 mod recording;
 pub mod recurrence;
@@ -42,6 +43,7 @@ pub use extension::{
 pub use host::{is_host, is_public};
 pub use key::{ApiKey, ApiKeyId, ApiKeyKind, Permission, Permissions};
 pub use number::{DialledNumber, ExtensionNumber, NumberError};
+pub use party::Party;
 pub use policy::{CallClass, DialPermissions, DialRules};
 pub use recording::{RecordCalls, Recording, RecordingFormat, RecordingId, RecordingKind, RecordingState};
 pub use recurring::{

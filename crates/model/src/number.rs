@@ -1,5 +1,6 @@
 //! Dialled numbers and extension numbers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,6 +33,11 @@ impl DialledNumber {
         Ok(DialledNumber(text.into()))
     }
 
+    /// Parse a written number: as [`DialledNumber::parse`], after visual separators are removed.
+    pub fn parse_written(text: &str) -> Result<DialledNumber, NumberError> {
+        DialledNumber::parse(&without_separators(text))
+    }
+
     /// The number as it was dialled, with `+` where it was given.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -56,6 +62,13 @@ impl ExtensionNumber {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A text without the separators that make a written number readable: the visual separators of RFC 3966 §5.1.1, and the spaces, dashes and
+/// invisible formatting characters (U+2000 to U+2015, U+202A to U+202F, …) that address books and web pages put into numbers.
+pub(crate) fn without_separators(text: &str) -> Cow<'_, str> {
+    let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ' | '\u{a0}' | '\u{2000}'..='\u{2015}' | '\u{202a}'..='\u{202f}' | '\u{2060}' | '\u{feff}');
+    if text.contains(is_separator) { text.replace(is_separator, "").into() } else { text.into() }
 }
 
 macro_rules! textual {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use emergency::{emergency, is_emergency};
 pub use ranges::{Kind, country_of};
 
+use crate::number::without_separators;
 use crate::{Cause, DialledNumber, ExtensionNumber, TraceStep};
 
 /// Maximum number of digits of an international number (ITU-T E.164 §6).
@@ -93,17 +94,18 @@ pub struct DialRules {
     pub emergency: Arc<[Arc<str>]>,
 }
 
-/// The dialled text without a `tel:` scheme, parameters and the visual separators of RFC 3966 §5.1.1. A text that is not a number is returned
-/// unchanged.
+/// The dialled text without a `tel:` scheme, parameters and visual separators. A text that is not a number is returned unchanged.
+/// [`crate::Party::parse`] also applies a `phone-context`.
 pub fn normalise(text: &str) -> Cow<'_, str> {
-    let bare = text.strip_prefix("tel:").or_else(|| text.strip_prefix("TEL:")).unwrap_or(text);
-    let bare = bare.split(';').next().unwrap_or_default();
-    let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
-    if bare == text && !text.contains(is_separator) {
+    let bare = match text.split_at_checked(4) {
+        Some((scheme, number)) if scheme.eq_ignore_ascii_case("tel:") => number,
+        Some(_) | None => text,
+    };
+    let number = without_separators(bare.split(';').next().unwrap_or_default());
+    if number.len() == text.len() || DialledNumber::parse(&number).is_err() {
         return Cow::Borrowed(text);
     }
-    let number: String = bare.chars().filter(|c| !is_separator(*c)).collect();
-    if DialledNumber::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
+    Cow::Owned(number.into_owned())
 }
 
 /// Check an outbound number. The step that decided is appended to `trace`.

@@ -4,7 +4,7 @@ use crate::samples;
 
 use centralita_store::{EventQuery, Store};
 use model::journal::{Binding, CallEvent, Record};
-use model::{CallRecord, Change, UserId};
+use model::{CallRecord, CallStatus, Cause, Change, UserId};
 use samples::*;
 
 async fn written_events(store: &Store) -> Vec<(String, String, Option<String>)> {
@@ -68,20 +68,34 @@ async fn a_call_of_which_only_the_end_is_journalled_gets_its_events() {
     let folder = Folder::new();
     let store = folder.open().await;
     // The journal is coalesced by key: of a short call only the end may be left.
-    store.feed(&[ended(closed("session_1_a", 0))]).await.unwrap();
-    let expected: &[&str] = if closed("session_1_a", 0).answered_at.is_some() {
-        &["call_started", "call_answered", "call_ended"]
-    } else {
-        &["call_started", "call_ended"]
+    let busy = CallRecord {
+        status: CallStatus::Busy,
+        answered_at: None,
+        cause: Some(Cause::Busy),
+        ..closed("session_2_b", 20)
     };
-    assert_eq!(kinds(&store).await, expected);
-    let last = store.list_events(&EventQuery { limit: 1, ..EventQuery::default() }).await.unwrap().remove(0);
-    assert_eq!(last.detail["sessionId"], "session_1_a");
-    assert!(
-        last.detail["endReason"].is_string() && last.detail["durationSeconds"].is_u64(),
-        "{}",
-        last.detail
-    );
+    store.feed(&[ended(closed("session_1_a", 0)), ended(busy)]).await.unwrap();
+    let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
+    let events = store.list_events(&query).await.unwrap();
+    let seen: Vec<_> = events.iter().map(|e| (e.kind.as_str(), e.subject.as_str(), e.at)).collect();
+    let expected = [
+        ("call_started", "session_1_a", at(0)),
+        ("call_answered", "session_1_a", at(3)),
+        ("call_ended", "session_1_a", at(10)),
+        ("call_started", "session_2_b", at(20)),
+        ("call_ended", "session_2_b", at(30)),
+    ];
+    assert_eq!(seen, expected);
+    for (event, id, status, reason, seconds) in [
+        (&events[2], "session_1_a", "completed", "completed", 7),
+        (&events[4], "session_2_b", "busy", "busy", 0),
+    ] {
+        let detail = serde_json::json!({
+            "sessionId": id, "status": status, "direction": "internal", "fromNumber": "1001", "toNumber": "1002",
+            "endReason": reason, "durationSeconds": seconds,
+        });
+        assert_eq!(event.detail, detail);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, TrunkSettings};
+use crate::policy::normalise;
 use crate::{DialledNumber, ExtensionNumber};
 
 /// Number format that a carrier expects.
@@ -94,7 +95,8 @@ impl TrunkSettings {
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
         let did = || self.number_of(extension?).map(str::to_owned);
-        let number = |text: &str| DialledNumber::parse(text).ok().map(|number| number.as_str().to_owned());
+        let number =
+            |text: &str| DialledNumber::parse(&normalise(text)).ok().map(|number| number.as_str().to_owned());
         match self.caller_id {
             CallerId::Fixed => fixed(),
             CallerId::Own => did().or_else(fixed).or_else(|| number(shown)),
@@ -160,6 +162,7 @@ mod tests {
         assert_eq!(shown(&carrier, "1002", Some(&without)), "+34910000000");
         carrier.caller_id = CallerId::Pass;
         assert_eq!(shown(&carrier, "+33142000000", None), "+33142000000");
+        assert_eq!(shown(&carrier, "+33-1-42-00-00-00;npdi", None), "+33142000000");
         assert_eq!(shown(&carrier, "anonymous", None), "+34910000000");
         carrier.caller_number = None;
         assert_eq!(carrier.caller_number("anonymous", None), None);

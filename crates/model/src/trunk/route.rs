@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Trunk, same_number};
-use crate::policy::{self, CallOrigin};
+use super::Trunk;
+use crate::policy::{self, CallOrigin, DialRules};
 use crate::route::{Decision, DialContext, OutboundRoute, Route, TrunkReject, to_extension};
-use crate::{Cause, DialPermissions, DialledNumber, Directory, TraceStep};
+use crate::{Cause, DialPermissions, DialledNumber, Directory, Party, TraceStep};
 
 /// Route a permitted number to the trunks; 404 where none carries it (S194), 403 where every trunk would dial a blocked number.
 pub(crate) fn route_outbound(
@@ -42,12 +42,14 @@ pub(crate) fn route_outbound(
 }
 
 /// Route a call from a trunk to an extension. It is never routed to a trunk again (security.md row 8). `dialled`: candidate called numbers of
-/// the request, the most specific first.
+/// the request (user parts, with or without separators and parameters), the most specific first.
 pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decision {
     let mut trace = Vec::new();
     let mut push_step = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     let settings = &trunk.settings;
-    let did = dialled.iter().find_map(|number| settings.did(number));
+    let called: Vec<Party> =
+        dialled.iter().filter_map(|text| Party::parse(text, None, directory.rules())).collect();
+    let did = called.iter().find_map(|party| settings.did(party.as_str()));
     let wanted = match did {
         Some(did) => {
             push_step("did", format!("the number is a DID of {}", trunk.name));
@@ -79,7 +81,9 @@ pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decisi
     Decision { route, trace }
 }
 
-/// Whether one of these numbers is a DID of the trunk.
+/// Whether one of these called numbers, written as in [`inbound`], is a DID of the trunk.
 pub fn names(trunk: &Trunk, dialled: &[&str]) -> bool {
-    trunk.settings.dids.iter().any(|did| dialled.iter().any(|n| same_number(did.number.as_str(), n)))
+    let rules = DialRules::default();
+    let mut called = dialled.iter().filter_map(|text| Party::parse(text, None, &rules));
+    called.any(|party| trunk.settings.did(party.as_str()).is_some())
 }
