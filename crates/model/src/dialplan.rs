@@ -44,7 +44,7 @@ fn decide(directory: &Directory, context: DialContext, dialled: &str, trace: &mu
         };
     }
     let Ok(number) = DialledNumber::parse(dialled) else {
-        push_step("number", "neither a number nor a user name of ours".into());
+        push_step("number", "neither a number nor a known user name".into());
         return Route::Refused(Cause::NotFound);
     };
     let emergency_number = policy::emergency(directory.rules(), &number);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NumberError {
     /// Not a dialled number (S32).
-    #[error("a number is 1 to 32 characters out of 0-9, * and #, with a + before them or not")]
+    #[error("a number has 1 to 32 characters of 0-9, * and #, and an optional + in front")]
     Dialled,
     /// Not an extension number: the rule of the requirements is 2 to 6 digits.
     #[error("an extension number has 2 to 6 digits")]

@@ -21,8 +21,8 @@ pub enum Party {
     Number {
         /// The number without separators. A local number whose `phone-context` is a country or area is in international form, with `+`.
         number: DialledNumber,
-        /// The `phone-context` in lower case where it is a domain name: the number is valid in this domain only. A SIP URI says by its host
-        /// who is responsible; a tel URI whose context is not a served domain names nobody here.
+        /// The `phone-context` in lower case where it is a domain name: the number is valid in this domain only. For a SIP URI the host decides
+        /// which domain is responsible, so it can be ignored; for a tel URI it must be a served domain.
         domain: Option<Arc<str>>,
     },
     /// A user name: the user part as it is, parameters included (`alice;day=tuesday` is one name, RFC 3261 §19.1.4).

@@ -161,7 +161,7 @@ fn evaluate(
     if let Some(emergency_number) = emergency(rules, number) {
         return match origin {
             CallOrigin::Phone => {
-                ("emergency", format!("{emergency_number} calls for help"), Ok(CallClass::Emergency))
+                ("emergency", format!("{emergency_number} is an emergency number"), Ok(CallClass::Emergency))
             }
             CallOrigin::Api | CallOrigin::Forward | CallOrigin::Schedule | CallOrigin::Trunk => {
                 let why = "emergency numbers only from a registered phone".into();
@@ -170,11 +170,11 @@ fn evaluate(
         };
     }
     if origin == CallOrigin::Trunk {
-        let why = "a call from a trunk does not go out again".into();
+        let why = "a call from a trunk is not routed to a trunk".into();
         return ("trunk_to_trunk", why, Err(Cause::Forbidden));
     }
     let Some(parsed) = ParsedNumber::of(number) else {
-        return ("number", "keys inside a number lead nowhere outside".into(), Err(Cause::BadNumber));
+        return ("number", "`*` or `#` inside an outside number".into(), Err(Cause::BadNumber));
     };
     let primary = parsed.primary(rules);
     let mut premium = None;
@@ -183,7 +183,11 @@ fn evaluate(
             continue;
         }
         if let Some(prefix) = rules.blocked.iter().find(|prefix| interpretation.starts_with(&***prefix)) {
-            return ("blocked", format!("+{prefix} is on the house's block list"), Err(Cause::NumberBlocked));
+            return (
+                "blocked",
+                format!("+{prefix} is on the configured block list"),
+                Err(Cause::NumberBlocked),
+            );
         }
         match ranges::range_of(&interpretation) {
             Some((Kind::Premium, range)) => premium = Some(range),
@@ -198,7 +202,7 @@ fn evaluate(
         }
     }
     if !(1..=MAX_DIGITS).contains(&primary.digits.len()) {
-        return ("number", "no telephone number has so many digits".into(), Err(Cause::BadNumber));
+        return ("number", "an outside number has 1 to 15 digits".into(), Err(Cause::BadNumber));
     }
     if let Some(range) = premium {
         return match permissions.premium && origin == CallOrigin::Phone {

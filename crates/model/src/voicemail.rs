@@ -212,7 +212,7 @@ pub enum PinError {
     Shape,
     /// Among the first that are guessed.
     #[error(
-        "this PIN is the first that anybody tries: not one digit again and again, no row of digits, not the extension's own number"
+        "this PIN is easily guessed: no repeated digit, no consecutive digits, not the extension's own number"
     )]
     Weak,
 }

@@ -36,11 +36,11 @@ impl Store {
         mut on_table_done: impl FnMut(&str, u64) + Send,
     ) -> Result<u64, StoreError> {
         let Pool::Sqlite(_) = &self.writer else {
-            return Err(StoreError::Unsupported("the database is one of PostgreSQL already"));
+            return Err(StoreError::Unsupported("the database is a PostgreSQL database already"));
         };
         if !postgres::is_postgres_url(url) {
             return Err(StoreError::Unsupported(
-                "a database is moved to PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
+                "the target must be PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
             ));
         }
         let target = postgres::open(url, data_dir).await?;

@@ -23,8 +23,8 @@ pub enum StoreError {
     },
     /// The TLS connection cannot be established as configured.
     #[error(
-        "PostgreSQL cannot be spoken with over TLS: {fault}. (sslmode=verify-ca and verify-full want a certificate that an authority of \
-         sslrootcert=FILE has signed, or a public one; verify-full wants the host's name in it too)"
+        "the TLS connection to PostgreSQL failed: {fault}. (sslmode=verify-ca and verify-full need a certificate signed by an authority \
+         of sslrootcert=FILE, or by a public one; with verify-full it must contain the host's name)"
     )]
     Tls {
         /// The fault, as the TLS library reports it.
@@ -45,7 +45,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database was migrated by another version of this program.
-    #[error("migration {version} of the database is not ours ({fault}): it was written by another version")]
+    #[error("migration {version} of the database was written by another version of Centralita ({fault})")]
     Migration {
         /// Number of the migration.
         version: i64,
@@ -81,7 +81,7 @@ pub enum StoreError {
         table: String,
     },
     /// A unique key exists already.
-    #[error("already there: {what}")]
+    #[error("already exists: {what}")]
     Duplicate {
         /// The driver's message, which names the unique column.
         what: String,
@@ -101,7 +101,7 @@ pub enum StoreError {
     #[error("the database does not answer")]
     Away,
     /// The target database of a copy is not empty.
-    #[error("table {table} is not empty there: name an empty database")]
+    #[error("table {table} of the target database is not empty: name an empty database")]
     NotEmpty {
         /// The first table with rows.
         table: String,

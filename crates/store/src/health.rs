@@ -23,14 +23,14 @@ impl Store {
             if health.wait_for(|health| *health != Health::Writable).await.is_err() {
                 return;
             }
-            tracing::error!(health = self.health().as_str(), "the database takes no writes");
+            tracing::error!(health = self.health().as_str(), "the database refuses writes");
             while self.health() != Health::Writable {
                 tokio::time::sleep(RETRY).await;
                 if let Err(error) = self.try_write().await {
-                    tracing::debug!(%error, "the database takes no writes yet");
+                    tracing::debug!(%error, "the database still refuses writes");
                 }
             }
-            tracing::info!("the database takes writes again");
+            tracing::info!("the database accepts writes again");
         }
     }
 

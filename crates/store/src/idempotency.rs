@@ -27,7 +27,7 @@ pub struct IdempotentRequest {
     pub at: Timestamp,
 }
 
-/// What is known of an earlier request with the same idempotency key.
+/// Result of the search for an earlier request with the same idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PriorRequest {
     /// None was found: this one is recorded now, and must be executed.

@@ -28,7 +28,7 @@ async fn plan_of(store: &Store, asked: Query, json_columns: usize) -> Plan {
     let mut tx = store.writer.begin().await.unwrap();
     let postgres = tx.is_postgres();
     if !postgres {
-        let asked = if json_columns > 0 { asked.as_json_array(json_columns) } else { asked };
+        let asked = if json_columns > 0 { asked.into_json_array(json_columns) } else { asked };
         let rows = asked.explain("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
         let step = |row: &crate::sql::Row| (row.try_get(1).unwrap(), row.try_get(3).unwrap());
         return Plan { postgres, steps: rows.iter().map(step).collect() };

@@ -50,7 +50,7 @@ impl Pool {
             Pool::Sqlite(file) => file.pool.close().await,
             // Do not wait for a server that hangs.
             Pool::Postgres(server) => {
-                drop(tokio::time::timeout(STATEMENT_TIMEOUT, server.pool.close()).await)
+                drop(tokio::time::timeout(STATEMENT_TIMEOUT, server.pool.close()).await);
             }
         }
     }

@@ -177,13 +177,13 @@ impl Query {
         if matches!(pool, Pool::Postgres(_)) {
             return self.fetch_all(pool).await;
         }
-        let text: String = self.as_json_array(columns).fetch_one(pool).await?.try_get(0)?;
+        let text: String = self.into_json_array(columns).fetch_one(pool).await?.try_get(0)?;
         let rows: Vec<_> = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
         Ok(rows.into_iter().map(Row::Json).collect())
     }
 
     /// The statement wrapped so that SQLite returns all rows as one JSON array.
-    pub(crate) fn as_json_array(self, columns: usize) -> Query {
+    pub(crate) fn into_json_array(self, columns: usize) -> Query {
         let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
         let (names, sql) = (names.join(", "), self.sql.as_str());
         let sql = format!(

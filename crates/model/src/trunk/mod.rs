@@ -205,7 +205,7 @@ pub enum TrunkError {
     #[error("hosts: 1 to 8 names or addresses, without scheme, spaces or brackets")]
     Hosts,
     /// TLS to carriers is not supported.
-    #[error("hosts: this version speaks udp and tcp to carriers, not yet tls")]
+    #[error("hosts: this version supports udp and tcp to carriers, not tls")]
     Transport,
     /// The user name cannot be written in a digest header or a URI.
     #[error("username: 1 to 128 characters without spaces, quotes, '<', '>', '@' or control characters")]

@@ -26,13 +26,13 @@ pub(crate) fn route_outbound(
             Ok(_) => route.trunks.push(Arc::clone(trunk)),
             Err(TrunkReject::Unwritten) => {}
             Err(TrunkReject::Forbidden(cause)) => {
-                push_step(format!("{} would make a number of it that may not be dialled", trunk.name));
+                push_step(format!("the prefixes of {} produce a number that may not be dialled", trunk.name));
                 forbidden = forbidden.or(Some(cause));
             }
         }
     }
     if route.trunks.is_empty() {
-        push_step(format!("no trunk is there to carry {}", route.number));
+        push_step(format!("no trunk carries {}", route.number));
         let none = if route.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
         return Route::Refused(forbidden.unwrap_or(none));
     }
