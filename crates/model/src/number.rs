@@ -67,7 +67,10 @@ impl ExtensionNumber {
 /// A text without the separators that make a written number readable: the visual separators of RFC 3966 §5.1.1, and the spaces, dashes and
 /// invisible formatting characters (U+2000 to U+2015, U+202A to U+202F, …) that address books and web pages put into numbers.
 pub(crate) fn without_separators(text: &str) -> Cow<'_, str> {
-    let is_separator = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ' | '\u{a0}' | '\u{2000}'..='\u{2015}' | '\u{202a}'..='\u{202f}' | '\u{2060}' | '\u{feff}');
+    let is_separator = |c: char| match c {
+        '-' | '.' | '(' | ')' | ' ' | '\u{a0}' | '\u{2060}' | '\u{feff}' => true,
+        c => matches!(c, '\u{2000}'..='\u{2015}' | '\u{202a}'..='\u{202f}'),
+    };
     if text.contains(is_separator) { text.replace(is_separator, "").into() } else { text.into() }
 }
 
