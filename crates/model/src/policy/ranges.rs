@@ -72,8 +72,7 @@ pub(super) const GROUPS: &[Group] = &[
 ];
 
 /// Country codes of two digits; `1` and `7` have one digit, all others three (ITU-T E.164).
-const TWO_DIGIT_CODES: &str =
-    "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 \
+const TWO_DIGIT_CODES: &str = "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 \
      55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 90 91 92 93 94 95 98";
 
 /// NANP area codes outside the United States (with their territories) and Canada.
