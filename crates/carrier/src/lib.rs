@@ -1,1 +1,1 @@
-//! Carriers' management APIs. Nothing is here yet: trunks come with the first carrier.
+//! Clients of carriers' management APIs. Empty so far.

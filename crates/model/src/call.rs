@@ -1,13 +1,13 @@
-//! What is recorded of a call: one record per call while it lives and, unchanged in shape, when it is over (S47–S52).
+//! Call records: one record per call, live and, in the same shape, as the final CDR (S47–S52).
 
 use std::net::SocketAddr;
 
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, UserId};
+use crate::{CallStatus, Cause, UserId};
 
-/// Marks ids of calls; see [`CallId`].
+/// Id prefix of [`CallId`].
 #[derive(Clone, Copy, Debug)]
 pub enum Call {}
 
@@ -18,43 +18,7 @@ impl Kind for Call {
 /// `session_1234567890_abc123`
 pub type CallId = Id<Call>;
 
-/// Where a call is, in the words of Twilio's clients (S52).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum CallStatus {
-    Queued,
-    Ringing,
-    InProgress,
-    Completed,
-    Busy,
-    Failed,
-    NoAnswer,
-    Canceled,
-}
-
-impl CallStatus {
-    /// As in JSON: `queued`, `in-progress`, `no-answer`, ….
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CallStatus::Queued => "queued",
-            CallStatus::Ringing => "ringing",
-            CallStatus::InProgress => "in-progress",
-            CallStatus::Completed => "completed",
-            CallStatus::Busy => "busy",
-            CallStatus::Failed => "failed",
-            CallStatus::NoAnswer => "no-answer",
-            CallStatus::Canceled => "canceled",
-        }
-    }
-
-    /// Whether it is over.
-    pub fn is_final(self) -> bool {
-        !matches!(self, CallStatus::Queued | CallStatus::Ringing | CallStatus::InProgress)
-    }
-}
-
-/// Between whom a call is.
+/// Direction of a call, seen from the PBX.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -64,16 +28,16 @@ pub enum CallDirection {
     Outbound,
 }
 
-/// One rule that was looked at while routing, and what it said: the answer to "why?".
+/// One routing rule that was evaluated, and its outcome.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TraceStep {
-    /// Which rule: `identify`, `extension`, `bindings`, ….
+    /// Name of the rule: `identify`, `extension`, `bindings`, ….
     pub rule: String,
-    /// What it found, in a sentence.
+    /// Outcome in a sentence.
     pub outcome: String,
 }
 
-/// Which end of the call a leg is.
+/// Role of a leg in its call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -83,91 +47,137 @@ pub enum LegRole {
     Trunk,
 }
 
-/// How a leg sounded; absent where no media flowed.
+/// Media quality of a leg; absent where no media flowed.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quality {
-    /// RTP packets from the phone.
+    /// RTP packets received from the peer.
     pub packets_received: u64,
-    /// RTP packets to the phone.
+    /// RTP packets sent to the peer.
     pub packets_sent: u64,
-    /// Packets of the phone that never arrived.
+    /// RTP packets of the peer that were lost.
     pub packets_lost: u64,
-    /// Jitter of what the phone sends, ms.
+    /// Interarrival jitter of the received stream in ms (RFC 3550 §6.4.1).
     pub jitter_ms: f32,
-    /// Round trip, ms; 0 where the phone sends no RTCP.
+    /// Round-trip time in ms; 0 where the peer sends no RTCP.
     pub rtt_ms: f32,
-    /// E-model MOS of what the phone sends, 1.0–4.5; 0 where unknown.
+    /// E-model MOS of the received stream, 1.0 to 4.5; 0 where unknown.
     pub mos: f32,
-    /// E-model MOS of what the phone hears, by its own reports; 0 where unknown.
+    /// E-model MOS of the sent stream from the peer's RTCP reports, 1.0 to 4.5; 0 where unknown.
     pub remote_mos: f32,
 }
 
-/// One leg of a call.
+/// Record of one leg of a call.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LegRecord {
-    /// Which end.
+    /// Caller, callee or trunk.
     pub role: LegRole,
-    /// Who: a user name, an extension or a number.
+    /// The party: a user name, an extension number or an outside number.
     pub party: String,
-    /// The phone's signalling address.
+    /// Signalling address of the peer.
     pub address: Option<SocketAddr>,
     /// SIP Call-ID of the leg.
     pub sip_call_id: String,
-    /// When it began.
+    /// Start time.
     pub started_at: Timestamp,
-    /// When it was answered.
+    /// Time of the answer.
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended_at: Option<Timestamp>,
-    /// Why it ended.
+    /// Why the leg ended.
     pub cause: Option<Cause>,
-    /// The phone's own final status, where it refused: 486, 603, ….
+    /// Final SIP status of the peer where it refused: 486, 603, ….
     pub sip_status: Option<u16>,
-    /// The codec spoken, `PCMU`.
+    /// Negotiated codec, `PCMU`.
     pub codec: Option<String>,
-    /// How it sounded.
+    /// Media quality.
     pub quality: Option<Quality>,
 }
 
-/// A call, alive or over: what the API shows, what the store keeps, the CDR.
+impl LegRecord {
+    /// A leg that starts at `at`, neither answered nor ended.
+    pub fn new(role: LegRole, party: impl Into<String>, at: Timestamp) -> LegRecord {
+        LegRecord {
+            role,
+            party: party.into(),
+            address: None,
+            sip_call_id: String::new(),
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            sip_status: None,
+            codec: None,
+            quality: None,
+        }
+    }
+}
+
+/// Record of a call, live or ended: the API's call object, the stored row and the CDR.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CallRecord {
-    /// Its id, `sessionId` to the API.
+    /// Unique id; `sessionId` in the API.
     #[serde(rename = "sessionId")]
     pub id: CallId,
-    /// Whose call it is: limits are counted and reading is allowed by it.
+    /// The user who owns the call: limits are counted for this user, who may read the record.
     pub user: UserId,
-    /// Also allowed to read it: the user who owns the other end.
+    /// The user who owns the other end, and may read the record too.
     pub other_user: Option<UserId>,
-    /// Between whom.
+    /// Internal, inbound or outbound.
     pub direction: CallDirection,
-    /// Where it is.
+    /// Current or final status.
     pub status: CallStatus,
-    /// Who calls, as shown to the callee.
+    /// Caller number as shown to the callee.
     pub from_number: String,
-    /// What was dialled.
+    /// Dialled number.
     pub to_number: String,
-    /// The user name of the device that a click-to-call rings first (S48).
+    /// User name of the device that a click-to-call rings first (S48).
     pub device: Option<String>,
-    /// When it began.
+    /// Start time.
     pub started_at: Timestamp,
-    /// When the callee answered.
+    /// Time of the callee's answer.
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
+    /// End time.
     pub ended_at: Option<Timestamp>,
-    /// Why it ended.
+    /// Why the call ended.
     pub cause: Option<Cause>,
-    /// Why it was routed so.
+    /// Routing trace.
     pub trace: Vec<TraceStep>,
-    /// Its legs, in the order in which they began.
+    /// Legs, in the order in which they began.
     pub legs: Vec<LegRecord>,
 }
 
 impl CallRecord {
-    /// Seconds from answer to end (to `now` while it is up); 0 where it was not answered.
+    /// A queued call that starts at `at`, without legs and trace. `from` is the caller number shown to the callee, `to` the dialled number.
+    pub fn new(
+        id: CallId,
+        user: UserId,
+        direction: CallDirection,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        at: Timestamp,
+    ) -> CallRecord {
+        CallRecord {
+            id,
+            user,
+            other_user: None,
+            direction,
+            status: CallStatus::Queued,
+            from_number: from.into(),
+            to_number: to.into(),
+            device: None,
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            cause: None,
+            trace: Vec::new(),
+            legs: Vec::new(),
+        }
+    }
+
+    /// Seconds from answer to end, or to `now` while the call is up; 0 where it was not answered.
     pub fn duration_seconds(&self, now: Timestamp) -> u64 {
         self.answered_at.map_or(0, |answered| self.ended_at.unwrap_or(now).since(answered).as_secs())
     }

@@ -1,4 +1,4 @@
-//! SIP credentials: what a phone registers with. Passwords are shown once and kept only as digest HA1.
+//! SIP credentials of phones. A password is shown once and stored only as digest HA1.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use sha2::Sha256;
 
 use crate::{ExtensionId, UserId};
 
-/// H(username:realm:password) under both digest algorithms (RFC 7616). Never shown.
+/// HA1 = H(username:realm:password) under both digest algorithms (RFC 7616). `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ha1 {
-    /// MD5.
+    /// With MD5.
     pub md5: [u8; 16],
-    /// SHA-256.
+    /// With SHA-256.
     pub sha256: [u8; 32],
 }
 
 impl Ha1 {
-    /// Compute both.
+    /// Compute HA1 with both algorithms.
     pub fn new(username: &str, realm: &str, password: &str) -> Ha1 {
         let text = format!("{username}:{realm}:{password}");
         Ha1 { md5: Md5::digest(&text).into(), sha256: Sha256::digest(&text).into() }
@@ -33,20 +33,20 @@ impl fmt::Debug for Ha1 {
     }
 }
 
-/// One user name that may register and call.
+/// A SIP user name and the HA1 of its password.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Credential {
-    /// The digest user name and the address of record, `user_1234567890` or `6170` (S39).
+    /// Digest user name and user part of the address of record, `user_1234567890` or `6170` (S39).
     pub username: Arc<str>,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// The extension that it belongs to; none for those of generate-credentials (S38).
+    /// The extension that it belongs to; `None` for those of generate-credentials (S38).
     pub extension: Option<ExtensionId>,
-    /// Proof of the password.
+    /// HA1 of the user name.
     pub ha1: Ha1,
-    /// Proof of the same password under the extension's number as user name, where there is an extension (S39).
+    /// HA1 of the same password with the extension's number as user name; `None` without an extension (S39).
     pub ha1_by_number: Option<Ha1>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
 }
 

@@ -1,15 +1,15 @@
-//! The directory: everything that a call or an API key check looks up, in memory, as a snapshot that never changes under its reader.
+//! The directory: an in-memory snapshot of everything that calls and API key checks look up. A snapshot does not change while it is read.
 
 mod difference;
+mod extension_index;
 mod mailbox;
-mod order;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sorted::Sorted;
+use crate::sorted_map::SortedMap;
 use crate::voicemail::Count;
 use crate::{
     ApiKey, ApiKeyId, Credential, DialPermissions, DialRules, Extension, ExtensionId, ExtensionNumber,
@@ -17,7 +17,7 @@ use crate::{
     UserId, VoicemailMessage,
 };
 
-/// One change of the directory: what a write commits to the outbox, and what every node applies.
+/// One change of the directory: committed to the outbox by a write, and applied by every node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Change {
@@ -37,19 +37,19 @@ pub enum Change {
     RecurringGone(RecurringCallId),
 }
 
-/// A snapshot. Cloning it costs a few reference counts.
+/// A snapshot of the directory. A clone costs a few reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     users: SnapshotMap<UserId, User>,
     keys: SnapshotMap<ApiKeyId, ApiKey>,
     keys_by_hash: SnapshotMap<[u8; 32], ApiKeyId>,
     credentials: SnapshotMap<Arc<str>, Credential>,
-    usernames_by_user: Sorted<(UserId, Arc<str>), ()>,
+    usernames_by_user: SortedMap<(UserId, Arc<str>), ()>,
     extensions: SnapshotMap<ExtensionId, Extension>,
     extensions_by_number: SnapshotMap<ExtensionNumber, ExtensionId>,
-    order: order::Order,
+    extension_index: extension_index::ExtensionIndex,
     trunks: SnapshotMap<TrunkId, Trunk>,
-    trunks_in_order: Sorted<(u16, TrunkId), Arc<Trunk>>,
+    trunks_in_order: SortedMap<(u16, TrunkId), Arc<Trunk>>,
     mailboxes: SnapshotMap<ExtensionId, Mailbox>,
     messages: SnapshotMap<ExtensionId, mailbox::Messages>,
     rules: Arc<DialRules>,
@@ -90,22 +90,22 @@ impl Directory {
             }
             Change::Extension(extension) => {
                 if let Some(old) = self.extensions.get(&extension.id).cloned() {
-                    self.order.remove(&old);
+                    self.extension_index.remove(&old);
                     if old.number != extension.number {
-                        self.number_is_free(&old.number, &extension.id);
+                        self.remove_number(&old.number, &extension.id);
                     }
                 }
                 self.extensions_by_number.insert(extension.number.clone(), extension.id.clone());
                 let id = extension.id.clone();
                 self.extensions.insert(id.clone(), extension);
                 if let Some(extension) = self.extensions.get(&id) {
-                    self.order.insert(extension);
+                    self.extension_index.insert(extension);
                 }
             }
             Change::ExtensionGone(id) => {
                 if let Some(old) = self.extensions.remove(&id) {
-                    self.order.remove(&old);
-                    self.number_is_free(&old.number, &id);
+                    self.extension_index.remove(&old);
+                    self.remove_number(&old.number, &id);
                 }
                 self.recurring_by_extension.remove(&id);
                 self.mailboxes.remove(&id);
@@ -115,12 +115,12 @@ impl Directory {
                 self.mailboxes.insert(mailbox.extension.clone(), mailbox);
             }
             Change::Message(message) => {
-                self.messages.alter(message.extension.clone(), |messages| {
+                self.messages.update(message.extension.clone(), |messages| {
                     messages.insert(message);
                 });
             }
             Change::MessageGone { extension, id } => {
-                self.messages.alter(extension, |messages| {
+                self.messages.update(extension, |messages| {
                     messages.remove(&id);
                 });
             }
@@ -140,14 +140,14 @@ impl Directory {
             }
             Change::Recurring(call) => {
                 let id = call.id.clone();
-                self.recurring_by_extension.alter(call.extension.clone(), |ids| {
+                self.recurring_by_extension.update(call.extension.clone(), |ids| {
                     ids.insert(id);
                 });
                 self.recurring.insert(call.id.clone(), *call);
             }
             Change::RecurringGone(id) => {
                 if let Some(old) = self.recurring.remove(&id) {
-                    self.recurring_by_extension.alter(old.extension.clone(), |ids| {
+                    self.recurring_by_extension.update(old.extension.clone(), |ids| {
                         ids.remove(&id);
                     });
                 }
@@ -155,50 +155,50 @@ impl Directory {
         }
     }
 
-    /// An extension has this number no longer. Another one may have it by now.
-    fn number_is_free(&mut self, number: &ExtensionNumber, of: &ExtensionId) {
+    /// Remove the number of an extension from the index, unless another extension has it by now.
+    fn remove_number(&mut self, number: &ExtensionNumber, of: &ExtensionId) {
         if self.extensions_by_number.get(number).is_some_and(|id| **id == *of) {
             self.extensions_by_number.remove(number);
         }
     }
 
-    /// The house's rules for dialling, which every copy carries on.
+    /// The dial rules of the installation; clones share them.
     pub fn rules(&self) -> &DialRules {
         &self.rules
     }
 
-    /// Set the house's rules: at start, from the configuration.
+    /// Set the dial rules, from the configuration at start.
     pub fn set_rules(&mut self, rules: DialRules) {
         self.rules = Arc::new(rules);
     }
 
-    /// What a credential may dial: as its extension may; one that has none is held to what a new extension may.
+    /// The dial permissions of a credential: those of its extension, or the defaults of a new extension where it has none.
     pub fn permissions_of(&self, credential: &Credential) -> DialPermissions {
         let extension = credential.extension.as_ref().and_then(|id| self.extension(id));
         extension.map_or_else(DialPermissions::default, |extension| extension.dial_permissions)
     }
 
-    /// A user.
+    /// A user by id.
     pub fn user(&self, id: &UserId) -> Option<&Arc<User>> {
         self.users.get(id)
     }
 
-    /// A key by id.
+    /// An API key by id.
     pub fn key(&self, id: &ApiKeyId) -> Option<&Arc<ApiKey>> {
         self.keys.get(id)
     }
 
-    /// The key whose secret has this SHA-256.
+    /// The API key with this SHA-256 of its secret.
     pub fn key_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<ApiKey>> {
         self.keys.get(&**self.keys_by_hash.get(hash)?)
     }
 
-    /// All keys, in no order.
+    /// All API keys, unordered.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<ApiKey>> {
         self.keys.values()
     }
 
-    /// The credential of a user name, or of the extension with that number (S39).
+    /// The credential with this user name, or of the extension with this number (S39).
     pub fn credential(&self, name: &str) -> Option<&Arc<Credential>> {
         if let Some(found) = self.credentials.get(name) {
             return Some(found);
@@ -225,27 +225,27 @@ impl Directory {
         self.extensions.get(&**self.extensions_by_number.get(number)?)
     }
 
-    /// All extensions, in no order.
+    /// All extensions, unordered.
     pub fn extensions(&self) -> impl Iterator<Item = &Arc<Extension>> {
         self.extensions.values()
     }
 
-    /// A trunk.
+    /// A trunk by id.
     pub fn trunk(&self, id: &TrunkId) -> Option<&Arc<Trunk>> {
         self.trunks.get(id)
     }
 
-    /// All trunks, in the order in which calls try them.
+    /// All trunks in the order of their priority.
     pub fn trunks(&self) -> impl Iterator<Item = &Arc<Trunk>> {
         self.trunks_in_order.after(&|_| false).map(|(_, trunk)| trunk)
     }
 
-    /// What an extension's owner has set about its voicemail; what everybody begins with where nothing was set.
+    /// The mailbox settings of an extension; the defaults where none were set.
     pub fn mailbox(&self, extension: &ExtensionId) -> Arc<Mailbox> {
         self.mailboxes.get(extension).map_or_else(|| Arc::new(Mailbox::of(extension.clone())), Arc::clone)
     }
 
-    /// The messages in an extension's box, oldest first.
+    /// The messages of an extension's mailbox, oldest first.
     pub fn messages(
         &self,
         extension: &ExtensionId,
@@ -253,42 +253,42 @@ impl Directory {
         self.messages.get(extension).into_iter().flat_map(|messages| messages.all())
     }
 
-    /// How many messages an extension's box holds, without a look at them.
+    /// Message counts of an extension's mailbox, in constant time.
     pub fn message_count(&self, extension: &ExtensionId) -> Count {
         self.messages.get(extension).map_or_else(Count::default, |messages| messages.count())
     }
 
-    /// Whether any box holds anything, or has held it.
+    /// Whether any mailbox has ever held a message.
     pub fn has_messages(&self) -> bool {
         !self.messages.is_empty()
     }
 
-    /// Whether no message has changed between two snapshots, without a look at any: `false` may be said of equal ones.
+    /// Whether the messages of two snapshots are the same, in constant time. `false` is possible for equal ones.
     pub fn has_messages_of(&self, other: &Directory) -> bool {
         self.messages.is_unchanged(&other.messages)
     }
 
-    /// One message of an extension's box.
+    /// One message of an extension's mailbox.
     pub fn message(&self, extension: &ExtensionId, id: &MessageId) -> Option<&Arc<VoicemailMessage>> {
         self.messages.get(extension)?.get(id)
     }
 
-    /// All messages of all boxes, in no order.
+    /// All messages of all mailboxes, unordered.
     pub fn all_messages(&self) -> impl Iterator<Item = &Arc<VoicemailMessage>> {
         self.messages.values().flat_map(|messages| messages.all())
     }
 
-    /// A recurring call.
+    /// A recurring call by id.
     pub fn recurring_call(&self, id: &RecurringCallId) -> Option<&Arc<RecurringCall>> {
         self.recurring.get(id)
     }
 
-    /// All recurring calls, in no order.
+    /// All recurring calls, unordered.
     pub fn recurring_calls(&self) -> impl Iterator<Item = &Arc<RecurringCall>> {
         self.recurring.values()
     }
 
-    /// Whether another copy of this directory has the same recurring calls. It may say no where it has.
+    /// Whether the recurring calls of two snapshots are the same, in constant time. `false` is possible for equal ones.
     pub fn has_recurring_calls_of(&self, other: &Directory) -> bool {
         self.recurring.is_unchanged(&other.recurring)
     }
@@ -302,7 +302,7 @@ impl Directory {
         ids.filter_map(|id| self.recurring.get(id))
     }
 
-    /// Whether the phone of a credential may be used now: its extension, where it has one, is active (S70).
+    /// Whether a credential may be used: it has no extension, or its extension is active (S70).
     pub fn may_serve(&self, credential: &Credential) -> bool {
         match &credential.extension {
             None => true,
@@ -310,10 +310,11 @@ impl Directory {
         }
     }
 
-    /// Entries that walks over whole tables have passed so far, in this directory and its copies: the difference around one input is what
-    /// that input has cost.
+    /// Number of entries that iterations over whole tables have visited so far, in this directory and its clones: the difference across one input
+    /// is the cost of that input.
     pub fn steps(&self) -> u64 {
-        let sorted = [self.usernames_by_user.steps(), self.order.steps(), self.trunks_in_order.steps()];
+        let sorted_map =
+            [self.usernames_by_user.steps(), self.extension_index.steps(), self.trunks_in_order.steps()];
         let people =
             [self.users.steps(), self.keys.steps(), self.credentials.steps(), self.extensions.steps()];
         let rest = [
@@ -323,10 +324,10 @@ impl Directory {
             self.recurring.steps(),
             self.recurring_by_extension.steps(),
         ];
-        sorted.iter().chain(&people).chain(&rest).sum()
+        sorted_map.iter().chain(&people).chain(&rest).sum()
     }
 
-    /// How many users, keys, credentials and extensions there are.
+    /// Number of users, keys, credentials and extensions.
     pub fn census(&self) -> [usize; 4] {
         [self.users.len(), self.keys.len(), self.credentials.len(), self.extensions.len()]
     }

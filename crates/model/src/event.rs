@@ -1,17 +1,17 @@
-//! Every type of event that there is: what `GET /api/v1/events` lists, and what streams and webhooks tell.
+//! Catalogue of event types: the events of `GET /api/v1/events`, of event streams and of webhooks.
 
 /// A type of event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventType {
-    /// `call_started`
+    /// Wire name, `call_started`.
     pub kind: &'static str,
-    /// When it is told.
+    /// When the event is published, in a sentence.
     pub about: &'static str,
 }
 
 macro_rules! events {
     ($($kind:literal: $about:literal;)*) => {
-        /// Every type, those of one noun beside each other.
+        /// All types, grouped by noun.
         pub const EVENT_TYPES: &[EventType] = &[$(EventType { kind: $kind, about: $about },)*];
     };
 }
@@ -79,7 +79,7 @@ events! {
     "opensips_stopped": "The SIP side was stopped over the API.";
 }
 
-/// The type of that name.
+/// The type with this wire name.
 pub fn event_type(kind: &str) -> Option<&'static EventType> {
     EVENT_TYPES.iter().find(|event| event.kind == kind)
 }

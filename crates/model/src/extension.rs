@@ -1,4 +1,4 @@
-//! Extensions: a number, a person and a phone (S62–S75).
+//! Extensions: a number, its owner and its phones (S62–S75).
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DialPermissions, DialledNumber, ExtensionNumber, RecordCalls, UserId};
 
-/// Marks ids of extensions; see [`ExtensionId`].
+/// Id prefix of [`ExtensionId`].
 #[derive(Clone, Copy, Debug)]
 pub enum ExtensionKind {}
 
@@ -18,119 +18,153 @@ impl Kind for ExtensionKind {
 /// `ext_1234567890_abc123`
 pub type ExtensionId = Id<ExtensionKind>;
 
-/// What is kept of an extension's state; `busy` and `registered` are derived (S70).
+/// The stored status of an extension; `busy` and `registered` are derived at run time (S70).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExtensionStatus {
     /// May register and be called.
     #[default]
     Active,
-    /// REGISTER gets 403, calls get 480.
+    /// REGISTER is refused with 403, calls with 480.
     Inactive,
 }
 
-/// When a call is forwarded (S71).
+/// Condition of call forwarding (S71).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ForwardingMode {
-    /// At once.
+    /// Unconditional.
     #[default]
     Always,
-    /// When the phone is busy.
+    /// When the extension is busy.
     Busy,
-    /// When nobody answers in `ring_seconds`.
+    /// When no phone answers within `ring_seconds`.
     NoAnswer,
     /// When no phone is registered.
     Unreachable,
 }
 
-/// Where calls go that this extension does not take.
+/// Call forwarding settings of an extension.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forwarding {
-    /// Whether it is on.
+    /// Whether forwarding is active.
     pub enabled: bool,
-    /// Where to.
+    /// The destination; `None` where none was set.
     pub number: Option<DialledNumber>,
-    /// When.
+    /// The condition.
     pub mode: ForwardingMode,
 }
 
-/// How the numbers of a follow-me are rung.
+/// Ring strategy of a follow-me list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FollowMode {
-    /// One after the other, in their order.
+    /// One number after the other, in list order.
     #[default]
     Sequential,
-    /// All at once; the first that answers has the call.
+    /// All numbers at once; the first answer wins.
     Simultaneous,
 }
 
-/// One number of a follow-me.
+/// One entry of a follow-me list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowStep {
-    /// An extension, or a number outside.
+    /// An extension number or an outside number.
     pub number: DialledNumber,
-    /// How long it rings.
+    /// Ring time in seconds.
     pub ring_seconds: u16,
 }
 
-/// Where an extension's owner is looked for.
+/// Follow-me (find-me) settings of an extension.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowMe {
-    /// In turn, or all at once.
+    /// Sequential or simultaneous ringing.
     pub mode: FollowMode,
-    /// The numbers, at most [`FollowMe::NUMBERS`]. The extension's own means its own phones.
+    /// 1 to [`FollowMe::NUMBERS`] entries. The extension's own number stands for its registered phones.
     pub numbers: Vec<FollowStep>,
 }
 
 impl FollowMe {
-    /// As many numbers as one follow-me may have.
+    /// Maximum number of entries.
     pub const NUMBERS: usize = 10;
 }
 
 /// An extension.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Extension {
-    /// Its id.
+    /// Unique id.
     pub id: ExtensionId,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// What others dial.
+    /// The number that others dial.
     pub number: ExtensionNumber,
-    /// The person's name, UTF-8, at most 64 characters, no control characters.
+    /// Caller name: UTF-8, at most 64 characters, no control characters.
     pub display_name: String,
-    /// Whether it may be used.
+    /// Active or inactive.
     pub status: ExtensionStatus,
-    /// The user name of its credential.
+    /// User name of its SIP credential.
     pub username: Arc<str>,
-    /// Forwarding.
+    /// Call forwarding.
     pub forwarding: Forwarding,
-    /// Whether voicemail takes what nobody answers (on by default, S63).
+    /// Whether unanswered calls go to voicemail (on by default, S63).
     pub voicemail_enabled: bool,
-    /// Whether calls are refused as unwanted.
+    /// Do not disturb: calls are refused while it is on.
     pub do_not_disturb: bool,
-    /// Whether a second call rings (S193).
+    /// Call waiting: whether a second call rings (S193).
     pub call_waiting: bool,
-    /// Seconds that its phones ring.
+    /// Ring time of its phones in seconds.
     pub ring_seconds: u16,
-    /// What it may dial (S188).
+    /// Classes of numbers that it may dial (S188).
     #[serde(default)]
     pub dial_permissions: DialPermissions,
-    /// Where its owner is looked for; off where `None`.
+    /// Follow-me; off where `None`.
     #[serde(default)]
     pub follow_me: Option<FollowMe>,
-    /// Which of its calls are recorded.
+    /// Which of its calls are recorded automatically.
     #[serde(default)]
     pub record_calls: RecordCalls,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
-    /// Of schedules that name none (S78); the server's where `None`.
+    /// Time zone of its schedules that name none (S78); the server's zone where `None`.
     #[serde(default)]
     pub timezone: Option<crate::recurrence::Zone>,
+}
+
+impl Extension {
+    /// Default ring time in seconds.
+    pub const RING_SECONDS: u16 = 30;
+
+    /// An active extension with default settings, created at `at`, without a display name.
+    pub fn new(
+        id: ExtensionId,
+        user: UserId,
+        number: ExtensionNumber,
+        username: impl Into<Arc<str>>,
+        at: Timestamp,
+    ) -> Extension {
+        Extension {
+            id,
+            user,
+            number,
+            display_name: String::new(),
+            status: ExtensionStatus::Active,
+            username: username.into(),
+            forwarding: Forwarding::default(),
+            voicemail_enabled: true,
+            do_not_disturb: false,
+            call_waiting: true,
+            ring_seconds: Extension::RING_SECONDS,
+            dial_permissions: DialPermissions::default(),
+            follow_me: None,
+            record_calls: RecordCalls::default(),
+            created_at: at,
+            updated_at: at,
+            timezone: None,
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! Which texts can name a host at all, as far as their spelling says.
+//! Syntax of host names, and classification of IP addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether a text is an address, or a name that DNS could know (RFC 1123 §2.1; an underscore is met in the names of private networks). What
-/// looks like an IPv4 address and is none is no name either (RFC 3986 §3.2.2: the last label of a name does not begin with a digit only).
+/// Whether a text is a usable IP address or a legal DNS name (RFC 1123 §2.1; underscores are accepted because private networks use them). A text
+/// of digits and dots that is no IPv4 address is not a name (RFC 3986 §3.2.2: the last label of a name does not begin with a digit only).
 pub fn is_host(text: &str) -> bool {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -19,7 +19,7 @@ pub fn is_host(text: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether an address is one that anybody on the Internet may have.
+/// Whether an address is globally reachable.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -27,7 +27,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// Networks of IPv4 that are not public: the special-purpose registry of IANA (RFC 6890), multicast, and what is reserved.
+/// IPv4 networks that are not public: IANA's special-purpose registry (RFC 6890), multicast, and reserved space.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -50,8 +50,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     NOT_PUBLIC_V4.iter().all(|(network, bits)| (ip.to_bits() ^ network.to_bits()) >> (32 - bits) != 0)
 }
 
-/// Parts of the global unicast space of IPv6 that are not public: protocol assignments (Teredo among them), documentation, and 6to4, which
-/// carries an address of IPv4.
+/// Parts of the IPv6 global unicast space that are not public: protocol assignments (Teredo among them), documentation, and 6to4, which
+/// embeds an IPv4 address.
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_inside_is_public() {
+    fn no_special_purpose_address_is_public() {
         for inside in [
             "0.0.0.0",
             "10.1.2.3",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_name_can_be_is_no_host() {
+    fn an_illegal_name_is_not_a_host() {
         for host in
             ["sip.carrier.example", "a", "sip_1.lan", "192.0.2.1", "2001:db8::1", "1und1.de", "x.example."]
         {

@@ -1,8 +1,8 @@
-//! What the switch writes down before it answers, so that a crash forgets nothing that was promised.
+//! Records of the write-ahead journal. The switch emits them before it answers, so that a crash loses nothing that was confirmed to a peer.
 //!
-//! These types are what the journal's files say, field by field and variant by variant, by name: a later version must read what an earlier one
-//! wrote. So a name that changes in Rust keeps its old one by `#[serde(rename)]`, a new field that is not an `Option` gets `#[serde(default)]`,
-//! and nothing is taken away. The golden files of `server/tests/golden` and the names pinned in `tests/journal_names.rs` hold that.
+//! The journal encodes these types by field name and variant name, and a later version must read the files of an earlier one. So a renamed
+//! field or variant keeps its old name by `#[serde(rename)]`, a new field that is not an `Option` gets `#[serde(default)]`, and nothing is
+//! removed. The golden files of `server/tests/golden` and the names pinned in `tests/journal_names.rs` check that.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,191 +12,191 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CallId, CallRecord, LegRecord, Recording, UserId, voicemail};
 
-/// Which of our listeners something came over.
+/// A local listener.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerId {
-    /// The one that is bound to this address, with the transport that is noted beside it.
+    /// The listener bound to this address, with the transport stored beside it.
     Address(SocketAddr),
-    /// Its index in the configuration: what was written before addresses were.
+    /// Index into the configuration: the form of journals written before addresses were stored.
     Index(u16),
 }
 
-/// One contact that a phone has registered.
+/// A registered contact binding (RFC 3261 §10).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Binding {
-    /// The credential's user name: the address of record without its domain.
+    /// User name of the credential: the address of record without its domain.
     pub username: Arc<str>,
-    /// The contact URI as registered.
+    /// Contact URI as registered.
     pub contact: String,
     /// Path URIs (RFC 3327), topmost first.
     pub path: Vec<String>,
     /// Call-ID of the registration.
     pub call_id: String,
-    /// Its last CSeq.
+    /// CSeq of the last REGISTER.
     pub cseq: u32,
-    /// Preference in thousandths (`q`), 1000 where not given.
+    /// Contact preference `q` in thousandths, 0 to 1000; 1000 where not given.
     pub q: u16,
-    /// When it expires.
+    /// Expiry time.
     pub expires_at: Timestamp,
-    /// When it was first registered.
+    /// Time of the first registration.
     pub created_at: Timestamp,
-    /// The phone's software.
+    /// `User-Agent` of the phone.
     pub user_agent: String,
-    /// The transport, 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS.
+    /// Transport: 0 UDP, 1 TCP, 2 TLS, 3 WS, 4 WSS.
     pub transport: u8,
-    /// Which of our listeners it came over.
+    /// Listener that received the REGISTER.
     pub listener: ListenerId,
     /// Our address as the phone sees it.
     pub local: SocketAddr,
-    /// The address that the registration really came from.
+    /// Source address of the REGISTER.
     pub remote: SocketAddr,
-    /// The connection (epoch, number), for streams.
+    /// Connection of a stream transport (epoch, number).
     pub flow: (u32, u32),
-    /// `+sip.instance` as the phone wrote it (RFC 5626 §4.1).
+    /// `+sip.instance` as the phone sent it (RFC 5626 §4.1).
     pub instance: Option<String>,
     /// `reg-id` (RFC 5626 §4.2).
     pub reg_id: Option<String>,
 }
 
-/// A leg of a call that is up: what is needed to say BYE after a crash, and to write the call's record.
+/// A leg of a call that is up: what is needed to send a BYE after a crash and to complete the call record.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DialogSnapshot {
-    /// The dialog, opaque to all but the SIP endpoint.
+    /// Serialised dialog state, opaque to all but the SIP endpoint.
     #[serde(with = "serde_bytes")]
     pub dialog: Vec<u8>,
-    /// The transport, as in [`Binding`].
+    /// Transport, encoded as in [`Binding`].
     pub transport: u8,
-    /// The listener.
+    /// Local listener.
     pub listener: ListenerId,
     /// Our address.
     pub local: SocketAddr,
-    /// The phone's address.
+    /// The peer's address.
     pub remote: SocketAddr,
-    /// Which leg of the call's record it is.
+    /// Index of the leg in the call record.
     pub place: Option<u32>,
-    /// What the record says of it so far.
+    /// The leg's record so far.
     pub record: Option<Box<LegRecord>>,
 }
 
-/// One line of the journal.
+/// One record of the journal.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant)]
 pub enum Record {
     /// A contact was registered or refreshed. Key: (username, contact).
     Bound(Binding),
-    /// A contact is gone.
+    /// A contact expired or was removed.
     Unbound {
-        /// The user name.
+        /// User name of the credential.
         username: Arc<str>,
-        /// The contact URI.
+        /// Contact URI.
         contact: String,
-        /// When.
+        /// Time of the removal.
         at: Timestamp,
     },
-    /// A call has begun.
+    /// A call began.
     CallOpened(Box<CallRecord>),
-    /// A leg of a call is confirmed.
+    /// A leg of a call was confirmed (ACK received or sent).
     LegUp {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// The leg.
+        /// Its dialog.
         leg: DialogSnapshot,
     },
-    /// A call is over: its CDR.
+    /// A call ended: the final CDR.
     CallClosed(Box<CallRecord>),
-    /// The SIP ladder of a call that is over: compressed (see the switch's `ladder`).
+    /// SIP ladder of a call that ended, compressed (see the switch's `ladder`).
     Ladder {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// The blob.
+        /// Compressed ladder.
         #[serde(with = "serde_bytes")]
         blob: Vec<u8>,
     },
-    /// Something happened that is told and otherwise changes nothing.
+    /// An event that is published and changes no state.
     Noted(CallEvent),
-    /// A recording has begun, or is over.
+    /// A recording began or ended.
     Recording(Box<Recording>),
-    /// The process lived at this time, and calls were up. Of several only the last one counts.
+    /// Heartbeat: the process was alive at this time with calls up. Only the last one counts.
     Alive {
-        /// When.
+        /// Time of the heartbeat.
         at: Timestamp,
     },
-    /// Something happened to a message or a greeting of voicemail. Kept until voicemail's part of the shell has done it.
+    /// A change of a voicemail message or greeting. Kept until the voicemail worker has applied it.
     Voicemail(Box<voicemail::Fact>),
 }
 
-/// What the exchange notes besides its records, for those who follow events (S88–S95).
+/// Events that the switch publishes besides its records, for event subscribers (S88–S95).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallEvent {
     /// The callee's phone rings.
     Ringing {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// Since when.
+        /// Time at which it began to ring.
         at: Timestamp,
     },
-    /// The callee has answered.
+    /// The callee answered.
     Answered {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// When.
+        /// Time of the answer.
         at: Timestamp,
     },
-    /// Somebody gave a wrong answer to a challenge; told once a minute of one source and account at most.
+    /// A digest response was wrong; published at most once a minute per source and account.
     WrongAnswer {
-        /// Where from.
+        /// Source address.
         source: IpAddr,
-        /// For whom, cut to 64 harmless characters; it need not exist.
+        /// User name of the attempt, cut to 64 printable characters; the account need not exist.
         account: String,
-        /// When.
+        /// Time of the attempt.
         at: Timestamp,
-        /// For how many seconds its messages are dropped now; 0 where they are not.
+        /// Length of the ban of the source in seconds; 0 where it was not banned.
         banned_seconds: u32,
     },
-    /// A call has been answered outside, or is over there: what its user is charged (security.md row 7).
+    /// An outbound leg was answered or ended: time charged to the user's daily allowance (security.md row 7).
     Outside(OutboundCallTime),
-    /// Somebody calls for help (security.md row 31).
+    /// An emergency number was dialled (security.md row 31).
     Emergency {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// When.
+        /// Time of the call.
         at: Timestamp,
     },
-    /// A user has used so much of the day's minutes to the outside; told once a day of each level (security.md row 7).
+    /// A user reached a level of the day's outbound minutes; published once a day per level (security.md row 7).
     SpendAlert {
-        /// Who.
+        /// The user charged.
         user: UserId,
-        /// The level that is reached: 50, 80 or 100.
+        /// Level reached in percent: 50, 80 or 100.
         percent: u8,
-        /// What 100 % is.
+        /// The daily limit in minutes (100 %).
         limit_minutes: u32,
-        /// When the day began.
+        /// Start of the day.
         day: Timestamp,
-        /// When it was reached.
+        /// Time at which the level was reached.
         at: Timestamp,
     },
 }
 
-/// The time that a leg of a call was up outside, and who pays for it: whose call it is, or who has forwarded it there.
+/// Time that an outbound leg was up, and the user who is charged for it: the owner of the call, or the one who forwarded it to the outside.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OutboundCallTime {
-    /// The call.
+    /// Id of the call.
     pub call: CallId,
-    /// Which of its legs.
+    /// Index of the leg in the call record.
     pub leg: u32,
-    /// Who pays.
+    /// The user charged.
     pub user: UserId,
-    /// When it was answered.
+    /// Time of the answer.
     pub since: Timestamp,
-    /// When it ended; `None` while it is up.
+    /// Time of the end; `None` while the leg is up.
     pub until: Option<Timestamp>,
 }
 
 impl CallEvent {
-    /// The call that it is about.
+    /// Id of the call that the event is about.
     pub fn call(&self) -> Option<&CallId> {
         match self {
             CallEvent::Ringing { call, .. }

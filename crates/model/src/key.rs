@@ -1,4 +1,4 @@
-//! API keys: who may do what over REST (S53–S61).
+//! API keys and their permissions (S53–S61).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::UserId;
 
-/// Marks ids of keys; see [`ApiKeyId`].
+/// Id prefix of [`ApiKeyId`].
 #[derive(Clone, Copy, Debug)]
 pub enum ApiKeyKind {}
 
@@ -18,7 +18,7 @@ impl Kind for ApiKeyKind {
 /// `key_1234567890_…`
 pub type ApiKeyId = Id<ApiKeyKind>;
 
-/// One thing that a key may do (S56).
+/// A permission of an API key (S56).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
@@ -28,18 +28,18 @@ pub enum Permission {
     Sip,
     /// Recordings and voicemail audio.
     Recording,
-    /// Everything, for everybody.
+    /// All permissions, for the data of all users.
     Admin,
-    /// Everybody's keys, as far as they are no wider than its own.
+    /// The API keys of all users, as long as their permissions are covered by its own.
     #[serde(rename = "keys:*")]
     Keys,
-    /// Everybody's events.
+    /// The events of all users.
     #[serde(rename = "events:read")]
     Events,
 }
 
 impl Permission {
-    /// All of them.
+    /// All permissions.
     pub const ALL: [Permission; 6] = [
         Permission::Call,
         Permission::Sip,
@@ -49,7 +49,7 @@ impl Permission {
         Permission::Events,
     ];
 
-    /// As in JSON: `call`, `sip`, `recording`, `admin`, `keys:*`, `events:read`.
+    /// The JSON name: `call`, `sip`, `recording`, `admin`, `keys:*`, `events:read`.
     pub fn as_str(self) -> &'static str {
         match self {
             Permission::Call => "call",
@@ -61,7 +61,7 @@ impl Permission {
         }
     }
 
-    /// The permission of that name.
+    /// The permission with this JSON name; `None` where there is none.
     pub fn parse(text: &str) -> Option<Permission> {
         Permission::ALL.into_iter().find(|p| p.as_str() == text)
     }
@@ -73,12 +73,12 @@ impl Permission {
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// Whether the set allows `permission`; `admin` allows all.
+    /// Whether the set allows `permission`; `admin` allows every permission.
     pub fn allow(self, permission: Permission) -> bool {
         self.has(permission) || self.has(Permission::Admin)
     }
 
-    /// Whether everything in `other` is allowed by this set: a key cannot mint a wider key (security.md row 21).
+    /// Whether this set allows everything in `other`: a key cannot create a key with more permissions (security.md row 21).
     pub fn cover(self, other: Permissions) -> bool {
         self.has(Permission::Admin) || other.0 & !self.0 == 0
     }
@@ -117,34 +117,34 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A key as we keep it: never the secret, only its SHA-256 and the prefix that people recognise it by.
+/// A stored API key. The secret itself is not stored: only its SHA-256, and its first characters for display.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// Its id.
+    /// Unique id.
     pub id: ApiKeyId,
-    /// Whose it is: the user of a request comes from here and nowhere else.
+    /// The owner. The user of a request is read from here and from nowhere else.
     pub user: UserId,
-    /// What its owner calls it.
+    /// Name chosen by the owner.
     pub name: String,
     /// The first characters of the secret, `sk_voip_1a2b3c4d`.
     pub prefix: String,
     /// SHA-256 of the whole secret.
     pub hash: [u8; 32],
-    /// What it may do.
+    /// What the key may do.
     pub permissions: Permissions,
-    /// Whether it is accepted now.
+    /// Whether the key is accepted.
     pub active: bool,
-    /// Requests per minute; the server's default where `None` (S28).
+    /// Rate limit in requests per minute; the server's default where `None` (S28).
     pub requests_per_minute: Option<u32>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it stops being accepted; never where `None`.
+    /// Expiry time; `None` for a key that does not expire.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
 
 impl ApiKey {
-    /// Whether its time is over.
+    /// Whether the key has expired at `now`.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }

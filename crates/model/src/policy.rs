@@ -1,7 +1,7 @@
-//! The dial policy: whether a number may be called at all, by this road, by this caller (S188; security.md rows 7 and 31).
+//! The dial policy: whether a number may be dialled at all, from this origin and with these permissions (S188; security.md rows 7 and 31).
 //!
-//! Every road to the outside passes through [`check`]: phones, the API, forwarding, schedules and trunks. A number is judged in every way
-//! that a carrier could read it, so that no spelling opens what another one shuts.
+//! Every outbound call passes [`check`]: calls from phones, the API, forwarding, schedules and trunks. A number is checked in every
+//! interpretation that a carrier could give it, so that no spelling of a blocked number is allowed.
 
 mod emergency;
 mod ranges;
@@ -14,16 +14,17 @@ use serde::{Deserialize, Serialize};
 pub use emergency::{emergency, is_emergency};
 pub use ranges::{Kind, country_of};
 
+use crate::number::without_separators;
 use crate::{Cause, DialledNumber, ExtensionNumber, TraceStep};
 
-/// The longest number there is (ITU-T E.164 §6).
-const LONGEST: usize = 15;
-/// What is dialled before a country code, in Australia, in North America, and elsewhere.
-const PREFIXES: [&str; 3] = ["0011", "011", "00"];
-/// With its trunk prefix no national number is longer.
-const LONGEST_NATIONAL: usize = 12;
+/// Maximum number of digits of an international number (ITU-T E.164 §6).
+const MAX_DIGITS: usize = 15;
+/// International call prefixes of Australia, of North America, and of the rest of the world.
+const INTERNATIONAL_PREFIXES: [&str; 3] = ["0011", "011", "00"];
+/// Maximum number of digits of a national number with its trunk prefix.
+const MAX_NATIONAL_DIGITS: usize = 12;
 
-/// What an extension may dial (S188).
+/// Classes of numbers that an extension may dial (S188).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs)]
@@ -41,7 +42,7 @@ impl Default for DialPermissions {
 }
 
 impl DialPermissions {
-    /// Whether nothing is permitted here that `other` forbids.
+    /// Whether every permission of this set is also in `other`.
     pub fn is_subset_of(self, other: DialPermissions) -> bool {
         let at_most = |mine: bool, theirs: bool| theirs || !mine;
         at_most(self.internal, other.internal)
@@ -51,95 +52,97 @@ impl DialPermissions {
     }
 }
 
-/// By which road a call comes.
+/// Origin of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallOrigin {
-    /// A registered phone dialled.
+    /// A registered phone.
     Phone,
-    /// The API asked for it.
+    /// The REST API.
     Api,
-    /// An extension forwards, or follows its owner; a phone's 302 too.
+    /// Forwarding or follow-me of an extension; also a phone's 302.
     Forward,
-    /// A recurring call is due.
+    /// A recurring call.
     Schedule,
-    /// A carrier delivers a call: it may reach the office, and never the outside again.
+    /// An inbound call from a carrier: it may reach an extension, never another trunk.
     Trunk,
 }
 
-/// What kind of call it is, and so which permission it needs.
+/// Class of a call: the permission that it needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum CallClass {
     Internal,
-    /// A call for help: no permission and no limit stands in its way.
+    /// An emergency call: it needs no permission, and no limit applies.
     Emergency,
     National,
     International,
     Premium,
 }
 
-/// The rules of the house, the same for every extension.
+/// Dial rules of the installation, the same for every extension.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DialRules {
-    /// The country code that national numbers belong to, `34`; unknown where none.
+    /// Country code of national numbers, `34`; `None` where unknown.
     pub country: Option<Arc<str>>,
-    /// Beginnings of numbers abroad that may be dialled, in international form without `+`; all where empty.
+    /// Prefixes of foreign numbers that may be dialled, in international form without `+`; all where empty.
     pub allowed: Arc<[Arc<str>]>,
-    /// High-risk countries that the house does call, in the same form.
+    /// High-risk countries that are allowed nevertheless, in the same form.
     pub opened: Arc<[Arc<str>]>,
-    /// Further beginnings that are never dialled.
+    /// Additional blocked prefixes, in the same form.
     pub blocked: Arc<[Arc<str>]>,
-    /// The numbers that call for help, instead of the common ones and those of the country.
+    /// Emergency numbers that replace the common ones and those of the country.
     pub emergency: Arc<[Arc<str>]>,
 }
 
-/// A dialled text without what people and address books put into numbers: `tel:`, parameters, and the separators of RFC 3966 §5.1.1.
-/// A text that is no number comes back as it was.
+/// The dialled text without a `tel:` scheme, parameters and visual separators. A text that is not a number is returned unchanged.
+/// [`crate::Party::parse`] also applies a `phone-context`.
 pub fn normalise(text: &str) -> Cow<'_, str> {
-    let bare = text.strip_prefix("tel:").or_else(|| text.strip_prefix("TEL:")).unwrap_or(text);
-    let bare = bare.split(';').next().unwrap_or_default();
-    let spaced = |c: char| matches!(c, '-' | '.' | '(' | ')' | ' ');
-    if bare == text && !text.contains(spaced) {
+    let bare = match text.split_at_checked(4) {
+        Some((scheme, number)) if scheme.eq_ignore_ascii_case("tel:") => number,
+        Some(_) | None => text,
+    };
+    let number = without_separators(bare.split(';').next().unwrap_or_default());
+    if number.len() == text.len() || DialledNumber::parse(&number).is_err() {
         return Cow::Borrowed(text);
     }
-    let number: String = bare.chars().filter(|c| !spaced(*c)).collect();
-    if DialledNumber::parse(&number).is_ok() { Cow::Owned(number) } else { Cow::Borrowed(text) }
+    Cow::Owned(number.into_owned())
 }
 
-/// Judge a number for the outside. The step that decided is added to `trace`.
+/// Check an outbound number. The step that decided is appended to `trace`.
 pub fn check(
     rules: &DialRules,
-    road: CallOrigin,
-    who: DialPermissions,
+    origin: CallOrigin,
+    permissions: DialPermissions,
     number: &DialledNumber,
     trace: &mut Vec<TraceStep>,
 ) -> Result<CallClass, Cause> {
-    let (rule, outcome, verdict) = evaluate(rules, road, who, number);
+    let (rule, outcome, verdict) = evaluate(rules, origin, permissions, number);
     trace.push(TraceStep { rule: rule.into(), outcome });
     verdict
 }
 
-/// What nobody may dial by this road, whatever his permissions. What could be an extension or an application is left to the dial plan.
+/// Check only what is blocked from this origin whatever the caller's permissions. Numbers that could be an extension or a feature code are left
+/// to the dial plan.
 pub fn check_always_blocked(
     rules: &DialRules,
-    road: CallOrigin,
+    origin: CallOrigin,
     number: &DialledNumber,
 ) -> Result<(), Cause> {
-    let ours = ExtensionNumber::parse(number.as_str()).is_ok() || number.as_str().starts_with('*');
-    if ours && emergency(rules, number).is_none() {
+    let internal = ExtensionNumber::parse(number.as_str()).is_ok() || number.as_str().starts_with('*');
+    if internal && emergency(rules, number).is_none() {
         return Ok(());
     }
     let all = DialPermissions { internal: true, national: true, international: true, premium: true };
-    evaluate(rules, road, all, number).2.map(|_| ())
+    evaluate(rules, origin, all, number).2.map(|_| ())
 }
 
-/// Judge a call to one of our own extensions.
+/// Check a call to a local extension.
 pub fn check_internal(
-    road: CallOrigin,
-    who: DialPermissions,
+    origin: CallOrigin,
+    permissions: DialPermissions,
     trace: &mut Vec<TraceStep>,
 ) -> Result<CallClass, Cause> {
-    if who.internal || road == CallOrigin::Trunk {
+    if permissions.internal || origin == CallOrigin::Trunk {
         return Ok(CallClass::Internal);
     }
     let outcome = "the caller may not dial other extensions".into();
@@ -147,38 +150,50 @@ pub fn check_internal(
     Err(Cause::NotPermitted)
 }
 
-type Judged = (&'static str, String, Result<CallClass, Cause>);
+type Evaluation = (&'static str, String, Result<CallClass, Cause>);
 
-fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &DialledNumber) -> Judged {
-    if let Some(help) = emergency(rules, number) {
-        return match road {
-            CallOrigin::Phone => ("emergency", format!("{help} calls for help"), Ok(CallClass::Emergency)),
+fn evaluate(
+    rules: &DialRules,
+    origin: CallOrigin,
+    permissions: DialPermissions,
+    number: &DialledNumber,
+) -> Evaluation {
+    if let Some(emergency_number) = emergency(rules, number) {
+        return match origin {
+            CallOrigin::Phone => {
+                ("emergency", format!("{emergency_number} is an emergency number"), Ok(CallClass::Emergency))
+            }
             CallOrigin::Api | CallOrigin::Forward | CallOrigin::Schedule | CallOrigin::Trunk => {
                 let why = "emergency numbers only from a registered phone".into();
                 ("emergency", why, Err(Cause::EmergencyNotAllowed))
             }
         };
     }
-    if road == CallOrigin::Trunk {
-        let why = "a call from a trunk does not go out again".into();
+    if origin == CallOrigin::Trunk {
+        let why = "a call from a trunk is not routed to a trunk".into();
         return ("trunk_to_trunk", why, Err(Cause::Forbidden));
     }
-    let Some(spoken) = Spoken::of(number) else {
-        return ("number", "keys inside a number lead nowhere outside".into(), Err(Cause::BadNumber));
+    let Some(parsed) = ParsedNumber::of(number) else {
+        return ("number", "`*` or `#` inside an outside number".into(), Err(Cause::BadNumber));
     };
-    let main = spoken.main(rules);
+    let primary = parsed.primary(rules);
     let mut premium = None;
-    for reading in spoken.readings(rules) {
-        if reading.is_empty() {
+    for interpretation in parsed.interpretations(rules) {
+        if interpretation.is_empty() {
             continue;
         }
-        if let Some(prefix) = rules.blocked.iter().find(|prefix| reading.starts_with(&***prefix)) {
-            return ("blocked", format!("+{prefix} is on the house's block list"), Err(Cause::NumberBlocked));
+        if let Some(prefix) = rules.blocked.iter().find(|prefix| interpretation.starts_with(&***prefix)) {
+            return (
+                "blocked",
+                format!("+{prefix} is on the configured block list"),
+                Err(Cause::NumberBlocked),
+            );
         }
-        match ranges::range_of(&reading) {
+        match ranges::range_of(&interpretation) {
             Some((Kind::Premium, range)) => premium = Some(range),
             Some((Kind::HighRisk, _))
-                if lists(&rules.opened, &reading) || lists(&rules.allowed, &reading) => {}
+                if matches_any(&rules.opened, &interpretation)
+                    || matches_any(&rules.allowed, &interpretation) => {}
             Some((kind, range)) => {
                 let why = format!("+{range} is on the block list ({kind:?})");
                 return ("blocked", why, Err(Cause::NumberBlocked));
@@ -186,11 +201,11 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
             None => {}
         }
     }
-    if !(1..=LONGEST).contains(&main.digits.len()) {
-        return ("number", "no telephone number has so many digits".into(), Err(Cause::BadNumber));
+    if !(1..=MAX_DIGITS).contains(&primary.digits.len()) {
+        return ("number", "an outside number has 1 to 15 digits".into(), Err(Cause::BadNumber));
     }
     if let Some(range) = premium {
-        return match who.premium && road == CallOrigin::Phone {
+        return match permissions.premium && origin == CallOrigin::Phone {
             true => {
                 ("permission", format!("+{range} is premium, which is permitted"), Ok(CallClass::Premium))
             }
@@ -199,12 +214,12 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
             }
         };
     }
-    let (class, permitted) = match main.home {
-        true => (CallClass::National, who.national),
-        false => (CallClass::International, who.international),
+    let (class, permitted) = match primary.domestic {
+        true => (CallClass::National, permissions.national),
+        false => (CallClass::International, permissions.international),
     };
     let known_home = class == CallClass::National && rules.country.is_some();
-    if !rules.allowed.is_empty() && !known_home && !lists(&rules.allowed, &main.digits) {
+    if !rules.allowed.is_empty() && !known_home && !matches_any(&rules.allowed, &primary.digits) {
         let why = "the number begins with none of the allowed country prefixes".into();
         return ("allow_list", why, Err(Cause::NumberBlocked));
     }
@@ -214,111 +229,113 @@ fn evaluate(rules: &DialRules, road: CallOrigin, who: DialPermissions, number: &
     }
 }
 
-/// The number in international form without `+`, for the edge that goes to a carrier: none where the house does not say which country
-/// its national numbers belong to, or where there can be no such number.
+/// The number in international form without `+`, as given to a carrier. `None` where it is national and the country is not configured, or
+/// where it cannot be a legal E.164 number.
 pub fn e164(rules: &DialRules, number: &DialledNumber) -> Option<String> {
-    let spoken = Spoken::of(number)?;
-    let main = spoken.main(rules);
-    let whole = !main.home || rules.country.is_some();
-    let legal = (1..=LONGEST).contains(&main.digits.len()) && !main.digits.starts_with('0');
-    (whole && legal).then_some(main.digits)
+    let parsed = ParsedNumber::of(number)?;
+    let primary = parsed.primary(rules);
+    let country_known = !primary.domestic || rules.country.is_some();
+    let legal = (1..=MAX_DIGITS).contains(&primary.digits.len()) && !primary.digits.starts_with('0');
+    (country_known && legal).then_some(primary.digits)
 }
 
-fn lists(prefixes: &[Arc<str>], digits: &str) -> bool {
+fn matches_any(prefixes: &[Arc<str>], digits: &str) -> bool {
     prefixes.iter().any(|prefix| digits.starts_with(&**prefix))
 }
 
-/// A number as it was dialled: whether with `+`, and its digits.
-struct Spoken<'a> {
+/// The digits of a dialled number, and whether it had a `+`.
+struct ParsedNumber<'a> {
     plus: bool,
     digits: &'a str,
 }
 
-/// How we read a number ourselves.
-struct Main {
-    /// In international form, or as dialled where our country is unknown.
+/// The primary interpretation of a number.
+struct Interpretation {
+    /// International form, or as dialled where the country is not configured.
     digits: String,
-    /// Whether it is a number of our own country.
-    home: bool,
+    /// Whether it belongs to the configured country.
+    domestic: bool,
 }
 
-impl<'a> Spoken<'a> {
-    /// None where keys stand between digits. Those behind them end the dialling, and carriers drop them.
-    fn of(number: &'a DialledNumber) -> Option<Spoken<'a>> {
+impl<'a> ParsedNumber<'a> {
+    /// `None` where `*` or `#` stand between digits. At the end they terminate dialling and carriers drop them.
+    fn of(number: &'a DialledNumber) -> Option<ParsedNumber<'a>> {
         let text = number.as_str().trim_end_matches(['#', '*']);
         let digits = text.strip_prefix('+').unwrap_or(text);
         let legal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        legal.then_some(Spoken { plus: text.len() != digits.len(), digits })
+        legal.then_some(ParsedNumber { plus: text.len() != digits.len(), digits })
     }
 
-    /// What follows the international prefix, if there is one that is used here (or that nobody here could mean otherwise).
-    fn abroad(&self, rules: &DialRules) -> Option<&'a str> {
+    /// The digits after the international prefix, if the number has one that is used in this country or cannot be a national prefix.
+    fn after_international_prefix(&self, rules: &DialRules) -> Option<&'a str> {
         let country = rules.country.as_deref();
-        let foreign = country.is_none() || self.plus || self.digits.len() > LONGEST_NATIONAL;
+        let foreign = country.is_none() || self.plus || self.digits.len() > MAX_NATIONAL_DIGITS;
         let used = |prefix: &str| match prefix {
             "011" => foreign || country == Some("1"),
             _ => true, // 0011 too: no area code of +1 begins with 1
         };
-        let after =
-            PREFIXES.into_iter().find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
+        let after = INTERNATIONAL_PREFIXES
+            .into_iter()
+            .find_map(|prefix| self.digits.strip_prefix(prefix).filter(|_| used(prefix)));
         after.or_else(|| self.plus.then_some(self.digits)).map(|rest| rest.trim_start_matches('0'))
     }
 
-    fn main(&self, rules: &DialRules) -> Main {
+    fn primary(&self, rules: &DialRules) -> Interpretation {
         let country = rules.country.as_deref();
-        if let Some(digits) = self.abroad(rules) {
-            let home =
-                country.is_some_and(|country| digits.starts_with(country)) && !is_abroad_in_nanp(digits);
-            return Main { digits: digits.to_owned(), home };
+        if let Some(digits) = self.after_international_prefix(rules) {
+            let domestic =
+                country.is_some_and(|country| digits.starts_with(country)) && !is_foreign_nanp(digits);
+            return Interpretation { digits: digits.to_owned(), domestic };
         }
         let digits = match country {
             None => self.digits.to_owned(),
             Some("1") => format!("1{}", self.digits.strip_prefix('1').unwrap_or(self.digits)),
-            Some("39") => format!("39{}", self.digits), // Italy's zeros belong to the number
+            Some("39") => format!("39{}", self.digits), // in Italy the leading zero is part of the number
             Some(country) => format!("{country}{}", self.digits.trim_start_matches('0')),
         };
-        let home = !(country == Some("1") && is_abroad_in_nanp(&digits));
-        Main { digits, home }
+        let domestic = !(country == Some("1") && is_foreign_nanp(&digits));
+        Interpretation { digits, domestic }
     }
 
-    /// Every number in international form that somebody could take this for.
-    fn readings(&self, rules: &DialRules) -> Vec<String> {
-        let mut readings = vec![self.main(rules).digits];
-        if let Some(abroad) = self.abroad(rules) {
-            readings.push(abroad.to_owned());
+    /// Every international form that a carrier could read this number as.
+    fn interpretations(&self, rules: &DialRules) -> Vec<String> {
+        let mut interpretations = vec![self.primary(rules).digits];
+        if let Some(after_international_prefix) = self.after_international_prefix(rules) {
+            interpretations.push(after_international_prefix.to_owned());
         }
-        if self.plus || rules.country.is_none() || self.digits.len() > LONGEST_NATIONAL {
-            readings.push(self.digits.trim_start_matches('0').to_owned());
+        if self.plus || rules.country.is_none() || self.digits.len() > MAX_NATIONAL_DIGITS {
+            interpretations.push(self.digits.trim_start_matches('0').to_owned());
         }
-        if self.digits.len() > LONGEST_NATIONAL {
-            // A figure for an outside line before the international prefix: no national number is so long.
+        if self.digits.len() > MAX_NATIONAL_DIGITS {
+            // An outside-line digit before the international prefix: no national number is that long.
             let lines = ["9", "8", "0"].into_iter().filter_map(|line| self.digits.strip_prefix(line));
-            let behind = lines.filter_map(|digits| PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
-            readings.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
+            let behind = lines
+                .filter_map(|digits| INTERNATIONAL_PREFIXES.into_iter().find_map(|p| digits.strip_prefix(p)));
+            interpretations.extend(behind.map(|rest| rest.trim_start_matches('0').to_owned()));
         }
         if rules.country.is_none() && !self.plus && self.digits.len() == 10 {
-            readings.push(format!("1{}", self.digits)); // North America dials ten digits
+            interpretations.push(format!("1{}", self.digits)); // ten-digit dialling of North America
         }
-        for place in 0..readings.len() {
-            // A trunk prefix that was left in: +44 (0) …, +1 1 ….
-            let Some(reading) = readings.get(place).cloned() else { continue };
-            let Some(country) = country_of(&reading) else { continue };
-            let rest = reading.get(country.len()..).unwrap_or_default();
+        for place in 0..interpretations.len() {
+            // A trunk prefix that was not removed: +44 (0) …, +1 1 ….
+            let Some(interpretation) = interpretations.get(place).cloned() else { continue };
+            let Some(country) = country_of(&interpretation) else { continue };
+            let rest = interpretation.get(country.len()..).unwrap_or_default();
             let kept = rest.trim_start_matches(if country == "1" { ['0', '1'] } else { ['0', '0'] });
             if kept.len() < rest.len() {
-                readings.push(format!("{country}{kept}"));
+                interpretations.push(format!("{country}{kept}"));
             }
             let again = kept.strip_prefix(country).unwrap_or_default();
-            if kept.len() > LONGEST_NATIONAL - 2 && !again.is_empty() {
-                readings.push(format!("{country}{again}"));
+            if kept.len() > MAX_NATIONAL_DIGITS - 2 && !again.is_empty() {
+                interpretations.push(format!("{country}{again}"));
             }
         }
-        readings
+        interpretations
     }
 }
 
-fn is_abroad_in_nanp(digits: &str) -> bool {
+fn is_foreign_nanp(digits: &str) -> bool {
     digits
         .strip_prefix('1')
-        .is_some_and(|rest| ranges::ABROAD_IN_NANP.iter().any(|code| rest.starts_with(code)))
+        .is_some_and(|rest| ranges::FOREIGN_NANP_CODES.iter().any(|code| rest.starts_with(code)))
 }

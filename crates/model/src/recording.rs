@@ -1,11 +1,11 @@
-//! Recordings of calls (S6, S177): what is recorded, and what is kept of it.
+//! Call recordings (S6, S177): which calls are recorded, and the metadata of a recording.
 
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{CallId, UserId};
 
-/// Marks ids of recordings; see [`RecordingId`].
+/// Id prefix of [`RecordingId`].
 #[derive(Clone, Copy, Debug)]
 pub enum RecordingKind {}
 
@@ -16,25 +16,25 @@ impl Kind for RecordingKind {
 /// `rec_1234567890_abc123`
 pub type RecordingId = Id<RecordingKind>;
 
-/// Which calls of an extension are recorded by themselves, from their answer.
+/// Which calls of an extension are recorded automatically, from their answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordCalls {
-    /// What the configuration says.
+    /// As configured for the server.
     #[default]
     Default,
     /// None.
     None,
-    /// Those that it answers.
+    /// Calls that it answers.
     Inbound,
-    /// Those that it makes.
+    /// Calls that it makes.
     Outbound,
     /// All.
     All,
 }
 
 impl RecordCalls {
-    /// As in JSON: `default`, `none`, `inbound`, `outbound`, `all`.
+    /// The JSON name: `default`, `none`, `inbound`, `outbound`, `all`.
     pub fn as_str(self) -> &'static str {
         match self {
             RecordCalls::Default => "default",
@@ -45,7 +45,7 @@ impl RecordCalls {
         }
     }
 
-    /// What a word means; `None` where it means nothing.
+    /// The value with this JSON name.
     pub fn parse(word: &str) -> Option<RecordCalls> {
         let all = [
             RecordCalls::Default,
@@ -57,7 +57,7 @@ impl RecordCalls {
         all.into_iter().find(|one| one.as_str() == word)
     }
 
-    /// Whether a call is recorded that the extension makes (or, where it does not, answers). `default` is what the configuration says.
+    /// Whether a call of the extension is recorded. `makes`: the extension is the caller, else the callee. `default`: the server's setting.
     pub fn wants(self, makes: bool, default: RecordCalls) -> bool {
         match self {
             RecordCalls::Default if default == RecordCalls::Default => false,
@@ -70,22 +70,22 @@ impl RecordCalls {
     }
 }
 
-/// Where a recording is.
+/// State of a recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordingState {
-    /// It runs.
+    /// In progress.
     Recording,
-    /// Its file is whole.
+    /// Its file is complete.
     Complete,
-    /// It could not be written to its end; what was written before may be there.
+    /// It could not be written to its end; the part written before may exist.
     Failed,
-    /// Its audio is gone: by its age, for room, or by somebody's wish.
+    /// Its audio is deleted: by age, for disk space, or by request.
     Deleted,
 }
 
 impl RecordingState {
-    /// As in JSON: `recording`, `complete`, `failed`, `deleted`.
+    /// The JSON name: `recording`, `complete`, `failed`, `deleted`.
     pub fn as_str(self) -> &'static str {
         match self {
             RecordingState::Recording => "recording",
@@ -96,7 +96,7 @@ impl RecordingState {
     }
 }
 
-/// What a recording's file is.
+/// File format of a recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordingFormat {
@@ -108,7 +108,7 @@ pub enum RecordingFormat {
 }
 
 impl RecordingFormat {
-    /// As in JSON: `opus`, `wav`.
+    /// The JSON name: `opus`, `wav`.
     pub fn as_str(self) -> &'static str {
         match self {
             RecordingFormat::Opus => "opus",
@@ -116,7 +116,7 @@ impl RecordingFormat {
         }
     }
 
-    /// What its files end in: `ogg`, `wav`.
+    /// The file extension: `ogg`, `wav`.
     pub fn ending(self) -> &'static str {
         match self {
             RecordingFormat::Opus => "ogg",
@@ -125,40 +125,40 @@ impl RecordingFormat {
     }
 }
 
-/// A recording of a call: the caller is on the left, the callee on the right.
+/// A recording of a call, in stereo: the caller is the left channel, the callee the right one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Recording {
-    /// Its id.
+    /// Unique id.
     pub id: RecordingId,
-    /// The call.
+    /// Id of the recorded call.
     pub call: CallId,
-    /// Whose it is: the call's user.
+    /// The owner: the call's user.
     pub user: UserId,
-    /// Also allowed to hear it: the user who owns the other end.
+    /// The user who owns the other end, and may listen to it too.
     pub other_user: Option<UserId>,
-    /// The extension for whose sake it was made; `None` where somebody asked for it.
+    /// Number of the extension whose `recordCalls` setting started it; `None` where it was requested.
     pub extension: Option<String>,
-    /// Where it is.
+    /// State.
     pub state: RecordingState,
-    /// When it began.
+    /// Start time.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// End time.
     pub ended_at: Option<Timestamp>,
-    /// Its file.
+    /// File format.
     pub format: RecordingFormat,
-    /// Bytes of its file, once it is whole.
+    /// File size in bytes once it is complete.
     pub bytes: u64,
-    /// How long it plays.
+    /// Duration in milliseconds.
     pub millis: u64,
-    /// SHA-256 of its file, in hexadecimal digits.
+    /// SHA-256 of the file in hexadecimal digits.
     pub sha256: Option<String>,
-    /// Why it failed: `disk_full`, `write_failed`, `interrupted`, `codec_not_recordable`.
+    /// Reason of a failure: `disk_full`, `write_failed`, `interrupted`, `codec_not_recordable`.
     pub fault: Option<String>,
 }
 
 impl Recording {
-    /// Its file below the data directory, and its key in an object store, without the ending.
+    /// Path of the file below the data directory, and its key in an object store; without the file extension.
     pub fn name(&self) -> String {
         format!("recordings/{}", self.id)
     }

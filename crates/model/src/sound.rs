@@ -1,11 +1,11 @@
-//! Sounds that an extension plays to those whom its recurring calls reach (S86).
+//! Sounds: audio files uploaded for an extension, played by its recurring calls (S86).
 
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{ExtensionId, UserId};
 
-/// Marks ids of sounds; see [`SoundId`].
+/// Id prefix of [`SoundId`].
 #[derive(Clone, Copy, Debug)]
 pub enum SoundKind {}
 
@@ -16,29 +16,29 @@ impl Kind for SoundKind {
 /// `snd_1234567890_abc123`
 pub type SoundId = Id<SoundKind>;
 
-/// What is known of a sound; its audio is kept beside it.
+/// Metadata of a sound; the audio is a file beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sound {
-    /// Its id.
+    /// Unique id.
     pub id: SoundId,
-    /// Whose recurring calls may play it.
+    /// The extension whose recurring calls may play it.
     pub extension: ExtensionId,
-    /// Who owns that extension.
+    /// Owner of that extension.
     pub user: UserId,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// How long it is.
+    /// Duration in milliseconds.
     pub millis: u32,
-    /// When it was sent.
+    /// Time of the upload.
     pub created_at: Timestamp,
 }
 
-/// What is played to whoever answers.
+/// Audio played to the party that answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Announcement {
-    /// A prompt of our own, by its name, in the language of the extension's mailbox.
+    /// A built-in prompt by name, in the language of the extension's mailbox.
     Prompt(String),
-    /// A sound that the owner has sent.
+    /// An uploaded sound.
     Audio(SoundId),
 }

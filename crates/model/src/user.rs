@@ -1,9 +1,9 @@
-//! Users: who owns keys, credentials and extensions.
+//! Users: owners of API keys, credentials and extensions.
 
 use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Marks ids of users; see [`UserId`].
+/// Id prefix of [`UserId`].
 #[derive(Clone, Copy, Debug)]
 pub enum UserKind {}
 
@@ -11,14 +11,14 @@ impl Kind for UserKind {
     const PREFIX: &'static str = "user";
 }
 
-/// An opaque name of 1 to 128 characters, `user123` as well as `user_123` (S33).
+/// An opaque id of 1 to 128 characters, `user123` as well as `user_123` (S33).
 pub type UserId = Id<UserKind>;
 
-/// A user; made on first use by key generation (S33).
+/// A user; created by the first API key that names it (S33).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct User {
-    /// The user's name.
+    /// Unique id.
     pub id: UserId,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
 }

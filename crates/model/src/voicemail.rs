@@ -1,4 +1,4 @@
-//! Voicemail: whose box, what lies in it, who may hear it, and when a mail about it is tried again (S63, S72).
+//! Voicemail: mailboxes, messages, PINs, and retries of notification mails (S63, S72).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use crate::{CallId, ExtensionId, Language, UserId};
 
-/// Marks ids of messages; see [`MessageId`].
+/// Id prefix of [`MessageId`].
 #[derive(Clone, Copy, Debug)]
 pub enum MessageKind {}
 
@@ -19,10 +19,10 @@ impl Kind for MessageKind {
     const PREFIX: &'static str = "vm";
 }
 
-/// `vm_1234567890_abc123`: later ones sort behind earlier ones.
+/// `vm_1234567890_abc123`: ids sort in the order of their creation.
 pub type MessageId = Id<MessageKind>;
 
-/// Marks ids of mail deliveries; see [`DeliveryId`].
+/// Id prefix of [`DeliveryId`].
 #[derive(Clone, Copy, Debug)]
 pub enum DeliveryKind {}
 
@@ -33,27 +33,27 @@ impl Kind for DeliveryKind {
 /// `mail_1234567890_abc123`
 pub type DeliveryId = Id<DeliveryKind>;
 
-/// Messages of one box: who has more does not listen to them, and the next caller is told so.
+/// Maximum number of messages in a mailbox; a full mailbox takes no more, and the caller hears so.
 pub const MESSAGES_PER_BOX: usize = 100;
-/// Attempts at one mail before it counts as failed.
+/// Maximum number of attempts per mail.
 pub const MAIL_ATTEMPTS: u32 = 10;
 
-/// Where a message is in its life.
+/// State of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageState {
-    /// Somebody is speaking it, or was when the process died.
+    /// Being recorded, or it was when the process died.
     Recording,
-    /// Nobody has heard it.
+    /// Not listened to yet.
     New,
-    /// Somebody has heard it.
+    /// Listened to.
     Heard,
-    /// Its owner wants to keep it.
+    /// Marked by its owner to be kept.
     Saved,
 }
 
 impl MessageState {
-    /// As in JSON: `new`, `heard`, `saved`.
+    /// The JSON name: `recording`, `new`, `heard`, `saved`.
     pub fn as_str(self) -> &'static str {
         match self {
             MessageState::Recording => "recording",
@@ -64,80 +64,80 @@ impl MessageState {
     }
 }
 
-/// A message that somebody left; its audio lies in a file of the same name.
+/// Metadata of a voicemail message; its audio is a file of the same name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VoicemailMessage {
-    /// Its id.
+    /// Unique id.
     pub id: MessageId,
-    /// In whose box.
+    /// The extension whose mailbox it is in.
     pub extension: ExtensionId,
-    /// Who owns that extension.
+    /// Owner of that extension.
     pub user: UserId,
-    /// Where it is in its life.
+    /// State.
     pub state: MessageState,
-    /// Who left it, as the callee would have seen it; empty where unknown.
+    /// Caller number as the callee would have seen it; empty where unknown.
     pub from_number: String,
-    /// The call in which it was left.
+    /// The call in which it was recorded.
     pub call: Option<CallId>,
-    /// When it was begun.
+    /// Start of the recording.
     pub left_at: Timestamp,
-    /// How long it is.
+    /// Duration in milliseconds.
     pub millis: u32,
-    /// When it was first heard.
+    /// Time of the first playback.
     pub heard_at: Option<Timestamp>,
 }
 
-/// What has become of a message or a greeting. Doing what one says twice changes nothing, so that it can be done again after a crash.
+/// A change of a message or a greeting. Applying one twice has no further effect, so that it can be repeated after a crash.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
-    /// A message is being spoken: write it down, so that a crash does not forget whose it is.
+    /// A recording has begun: store the row, so that the owner of the audio is known after a crash.
     Begun(VoicemailMessage),
-    /// It is complete, and its file closed: it counts from now on.
+    /// The recording is complete and its file closed: the message is new from now on.
     Left(VoicemailMessage),
-    /// There is nothing in it: forget it, and its file.
+    /// The recording is empty: delete the row and the file.
     Dropped(VoicemailMessage),
-    /// Its owner heard it, or wants to keep it.
+    /// The owner listened to it, or saved it.
     Marked {
-        /// In whose box.
+        /// The extension whose mailbox it is in.
         extension: ExtensionId,
-        /// Which.
+        /// Id of the message.
         id: MessageId,
-        /// What it is now.
+        /// The new state.
         state: MessageState,
     },
-    /// Its owner deleted it.
+    /// The owner deleted it.
     Deleted {
-        /// In whose box.
+        /// The extension whose mailbox it is in.
         extension: ExtensionId,
-        /// Which.
+        /// Id of the message.
         id: MessageId,
     },
-    /// The owner recorded a greeting and keeps it; it lies under this name.
+    /// The owner recorded a greeting and keeps it.
     Greeting {
-        /// Whose.
+        /// The extension whose greeting it is.
         extension: ExtensionId,
-        /// A path below the data directory, without its ending.
+        /// Path below the data directory, without the file extension.
         name: Arc<str>,
     },
-    /// A greeting was recorded and is not wanted.
+    /// A greeting was recorded and discarded.
     GreetingDropped {
-        /// As in `Greeting`.
+        /// Path as in `Greeting`.
         name: Arc<str>,
     },
 }
 
-/// How many messages a box holds: what a phone's lamp shows (RFC 3842 §3.5).
+/// Message counts of a mailbox, as shown by MWI (RFC 3842 §3.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Count {
-    /// Nobody has heard these.
+    /// Messages not listened to.
     pub new: usize,
-    /// Heard or saved.
+    /// Heard or saved messages.
     pub old: usize,
 }
 
 impl Count {
-    /// Count messages; those that are being spoken do not count yet.
+    /// Count messages; those that are being recorded do not count.
     pub fn of<'m>(messages: impl Iterator<Item = &'m VoicemailMessage>) -> Count {
         messages.fold(Count::default(), |mut count, message| {
             count.add(message);
@@ -145,14 +145,14 @@ impl Count {
         })
     }
 
-    /// One message more.
+    /// Count one message more.
     pub fn add(&mut self, message: &VoicemailMessage) {
         if let Some(counted) = self.of_state(message.state) {
             *counted += 1;
         }
     }
 
-    /// One message less.
+    /// Count one message less.
     pub fn subtract(&mut self, message: &VoicemailMessage) {
         if let Some(counted) = self.of_state(message.state) {
             *counted = counted.saturating_sub(1);
@@ -167,31 +167,31 @@ impl Count {
         }
     }
 
-    /// All of them.
+    /// New and old messages.
     pub fn all(self) -> usize {
         self.new + self.old
     }
 }
 
-/// What the owner has set about a box. An extension without one has a box all the same, with [`Mailbox::of`].
+/// Settings of a mailbox. An extension without stored settings has a mailbox too, with those of [`Mailbox::of`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mailbox {
-    /// Whose.
+    /// The extension whose mailbox it is.
     pub extension: ExtensionId,
-    /// Proof of the PIN; without one only the extension's own phone gets in.
+    /// MAC of the PIN; without a PIN only the extension's own phone has access.
     pub pin: Option<PinProof>,
-    /// What it speaks.
+    /// Language of the prompts.
     pub language: Language,
-    /// Where mails about new messages go.
+    /// Recipient of notification mails; off where `None`.
     pub email: Option<String>,
-    /// Whether the audio goes with them.
+    /// Whether the audio is attached to the mail.
     pub email_audio: bool,
-    /// When the owner recorded a greeting; the prompt speaks where there is none.
+    /// Time at which the greeting was recorded; the standard prompt is played where `None`.
     pub greeting_at: Option<Timestamp>,
 }
 
 impl Mailbox {
-    /// A box that nobody has touched.
+    /// The default settings.
     pub fn of(extension: ExtensionId) -> Mailbox {
         Mailbox {
             extension,
@@ -204,43 +204,43 @@ impl Mailbox {
     }
 }
 
-/// Why digits are no PIN.
+/// Why a PIN is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PinError {
-    /// Its length or its characters.
+    /// Wrong length, or characters other than digits.
     #[error("a PIN has 4 to 10 digits")]
     Shape,
-    /// Everybody tries these first.
+    /// Among the first that are guessed.
     #[error(
-        "this PIN is the first that anybody tries: not one digit again and again, no row of digits, not the extension's own number"
+        "this PIN is easily guessed: no repeated digit, no consecutive digits, not the extension's own number"
     )]
     Weak,
 }
 
-/// The key under which PINs are kept: with the database alone nobody can try them all.
+/// The key of the PIN MACs, kept outside the database: the database alone does not allow to try all PINs.
 pub type PinKey = Secret<[u8; 32]>;
 
-/// HMAC-SHA256 of box and PIN. Never shown.
+/// HMAC-SHA256 of extension id and PIN. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinProof([u8; 32]);
 
 impl PinProof {
-    /// The proof of a PIN for a box.
+    /// Compute the MAC of a PIN.
     pub fn new(key: &PinKey, extension: &ExtensionId, pin: &str) -> PinProof {
         PinProof(mac(key, extension, pin).finalize().into_bytes().into())
     }
 
-    /// Whether these digits are the PIN. Takes the same time for all digits.
+    /// Verify a PIN in constant time.
     pub fn holds(&self, key: &PinKey, extension: &ExtensionId, pin: &str) -> bool {
         mac(key, extension, pin).verify_slice(&self.0).is_ok()
     }
 
-    /// As it is kept.
+    /// The bytes to store.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// As it was kept.
+    /// From the stored bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> PinProof {
         PinProof(bytes)
     }
@@ -253,7 +253,7 @@ impl fmt::Debug for PinProof {
 }
 
 fn mac(key: &PinKey, extension: &ExtensionId, pin: &str) -> Hmac<Sha256> {
-    let mut block = [0; 64]; // a shorter key is filled up with zeros (RFC 2104 §2)
+    let mut block = [0; 64]; // a shorter key is padded with zeros (RFC 2104 §2)
     block.iter_mut().zip(key.expose()).for_each(|(to, from)| *to = *from);
     let mut mac = <Hmac<Sha256> as KeyInit>::new(&block.into());
     mac.update(extension.as_str().as_bytes());
@@ -262,7 +262,7 @@ fn mac(key: &PinKey, extension: &ExtensionId, pin: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// Whether digits may be the PIN of the extension with this number.
+/// Validate a PIN for the extension with this number.
 pub fn check_pin(pin: &str, number: &str) -> Result<(), PinError> {
     if !(4..=10).contains(&pin.len()) || !pin.bytes().all(|b| b.is_ascii_digit()) {
         return Err(PinError::Shape);
@@ -276,7 +276,7 @@ pub fn check_pin(pin: &str, number: &str) -> Result<(), PinError> {
     if row(0) || row(1) || row(-1) || pin == number { Err(PinError::Weak) } else { Ok(()) }
 }
 
-/// Whether a text can be an address of mail: one `@`, a domain, nothing that could begin a header line of its own.
+/// Whether a text is an acceptable mail address: one `@`, a domain, and no characters that could start another header line.
 pub fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let legal = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
@@ -290,7 +290,7 @@ pub fn is_email(text: &str) -> bool {
         && crate::is_host(domain)
 }
 
-/// How a mail fares.
+/// State of a mail delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -300,44 +300,44 @@ pub enum DeliveryState {
     Failed,
 }
 
-/// One mail about one message: what is still to do, and afterwards what was done.
+/// Delivery of one notification mail, pending or finished.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Its id.
+    /// Unique id.
     pub id: DeliveryId,
-    /// About which message.
+    /// The message it is about.
     pub message: MessageId,
-    /// In whose box.
+    /// The extension whose mailbox the message is in.
     pub extension: ExtensionId,
-    /// To whom.
+    /// Mail address.
     pub recipient: String,
-    /// How it fares.
+    /// State.
     pub state: DeliveryState,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// When the next attempt is due.
+    /// Time of the next attempt.
     pub next_at: Timestamp,
-    /// When it was asked for.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it was sent, or given up.
+    /// Time at which it was sent or given up.
     pub finished_at: Option<Timestamp>,
-    /// What the server said to the last attempt that failed.
+    /// Reply of the mail server to the last failed attempt.
     pub error: Option<String>,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Attempt {
-    /// The server took it.
+    /// Accepted by the server.
     Sent,
-    /// It may be taken later.
+    /// Temporary failure.
     Later(String),
-    /// It never will be.
+    /// Permanent failure.
     Never(String),
 }
 
 impl Delivery {
-    /// A mail that is due at once.
+    /// A delivery that is due at once.
     pub fn new(id: DeliveryId, message: &VoicemailMessage, recipient: String, now: Timestamp) -> Delivery {
         Delivery {
             id,
@@ -353,8 +353,8 @@ impl Delivery {
         }
     }
 
-    /// What becomes of it after an attempt: tried again after `first`, twice that, four times that, …, at most after 4 hours, ten times in
-    /// all.
+    /// The delivery after an attempt: retried after `first`, then twice that, four times that, …, at most 4 hours apart, and at most
+    /// [`MAIL_ATTEMPTS`] times in all.
     #[must_use]
     pub fn after(mut self, attempt: Attempt, now: Timestamp, first: Duration) -> Delivery {
         self.attempts += 1;
@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_is_proved_for_its_box_only() {
+    fn a_pin_is_valid_for_its_mailbox_only() {
         let key = Secret::new([7; 32]);
         let (mine, yours) = (ExtensionId::parse("ext_1").unwrap(), ExtensionId::parse("ext_2").unwrap());
         let proof = PinProof::new(&key, &mine, "4711"); // S72
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_that_everybody_tries_is_none() {
+    fn an_easily_guessed_pin_is_refused() {
         for weak in ["0000", "1234", "987654", "100200"] {
             assert_eq!(check_pin(weak, "100200"), Err(PinError::Weak), "{weak}");
         }

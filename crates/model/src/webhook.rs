@@ -1,4 +1,4 @@
-//! Webhooks: who is told of events over HTTP, and when a message that was not taken is sent again (S88).
+//! Webhooks: HTTP subscriptions to events, and the retry policy of deliveries (S88).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::UserId;
 
-/// Marks ids of webhooks; see [`WebhookId`].
+/// Id prefix of [`WebhookId`].
 #[derive(Clone, Copy, Debug)]
 pub enum WebhookKind {}
 
@@ -18,50 +18,50 @@ impl Kind for WebhookKind {
 /// `hook_1234567890_…`
 pub type WebhookId = Id<WebhookKind>;
 
-/// How long a receiver has to change over to a new secret: a working day, wherever he is.
+/// How long the previous secret still signs after a rotation: a working day in every time zone.
 const SECRETS_OVERLAP: Duration = Duration::from_hours(24);
 
-/// Somebody who is told.
+/// A subscription to events over HTTP.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Its id; the secrets that sign its messages are derived from it.
+    /// Unique id; its signing secrets are derived from it.
     pub id: WebhookId,
-    /// Whose.
+    /// The owner.
     pub user: UserId,
-    /// Where messages are posted.
+    /// Destination of the POST requests.
     pub url: String,
-    /// Of which events; of all where empty.
+    /// Event types; all types where empty.
     pub types: Vec<String>,
-    /// Whether of everybody's events, or only of its user's.
+    /// Whether the events of all users are delivered, or only the owner's.
     pub everybody: bool,
-    /// Whether messages are made for it now.
+    /// Whether deliveries are created.
     pub active: bool,
-    /// The number of the last event before it was made or switched on.
+    /// Number of the last event before it was created or activated.
     pub since: i64,
-    /// The number of the secret that signs; the first is 0.
+    /// Number of the current signing secret, from 0.
     pub secret: u32,
-    /// When that secret took the place of the one before.
+    /// Time of the last secret rotation.
     pub rotated_at: Option<Timestamp>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
 impl Webhook {
-    /// Whether an event of this kind and of these users is for it.
+    /// Whether an event of this type and of these users is delivered.
     pub fn wants(&self, kind: &str, users: [Option<&UserId>; 2]) -> bool {
         self.active
             && (self.types.is_empty() || self.types.iter().any(|wanted| wanted == kind))
             && (self.everybody || users.into_iter().flatten().any(|user| *user == self.user))
     }
 
-    /// Until when the secret before the last signs too.
+    /// End of the overlap in which the previous secret signs too.
     pub fn both_sign_until(&self) -> Option<Timestamp> {
         self.rotated_at.map(|at| at + SECRETS_OVERLAP)
     }
 
-    /// The numbers of the secrets that sign what is sent now, the newest first.
+    /// Numbers of the secrets that sign at `now`, newest first.
     pub fn signing_secrets(&self, now: Timestamp) -> impl Iterator<Item = u32> + use<> {
         let before =
             self.secret.checked_sub(1).filter(|_| self.both_sign_until().is_some_and(|end| now < end));
@@ -69,14 +69,14 @@ impl Webhook {
     }
 }
 
-/// How patient we are with who does not take a message.
+/// Exponential back-off of failed deliveries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RetryPolicy {
-    /// The first wait; each later one is twice as long.
+    /// The first delay; each later one is twice as long.
     pub first: Duration,
-    /// … up to this.
+    /// Maximum delay.
     pub longest: Duration,
-    /// After so many attempts it lies in the list of dead letters.
+    /// Number of attempts before a delivery becomes a dead letter.
     pub attempts: u32,
 }
 
@@ -87,8 +87,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait after `attempts` that failed; `None` where it was the last. Half of each wait is chance, so that many that failed
-    /// together do not come back together.
+    /// Delay after `attempts` failed attempts; `None` after the last one. Half of each delay is random jitter, so that deliveries that failed
+    /// together are not retried together.
     pub fn after(&self, attempts: u32, rng: &mut Rng) -> Option<Duration> {
         if attempts >= self.attempts {
             return None;
@@ -104,22 +104,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_end() {
-        let patience = RetryPolicy::default();
+    fn delays_double_up_to_the_maximum_and_end() {
+        let policy = RetryPolicy::default();
         let mut rng = Rng::from_number(1);
-        for attempts in 1..patience.attempts {
-            let whole = Duration::from_secs(1 << (attempts - 1)).min(patience.longest);
+        for attempts in 1..policy.attempts {
+            let whole = Duration::from_secs(1 << (attempts - 1)).min(policy.longest);
             for _ in 0..50 {
-                let wait = patience.after(attempts, &mut rng).unwrap();
+                let wait = policy.after(attempts, &mut rng).unwrap();
                 assert!((whole / 2..=whole).contains(&wait), "{attempts}: {wait:?}");
             }
         }
-        assert_eq!(patience.after(patience.attempts, &mut rng), None);
-        assert!(patience.after(0, &mut rng).unwrap() <= patience.first);
+        assert_eq!(policy.after(policy.attempts, &mut rng), None);
+        assert!(policy.after(0, &mut rng).unwrap() <= policy.first);
     }
 
     #[test]
-    fn a_hook_is_told_of_its_own_users_events_unless_it_follows_everybody() {
+    fn a_webhook_gets_its_owners_events_unless_it_subscribes_to_all() {
         let user = |name: &str| UserId::parse(name).unwrap();
         let hook = Webhook {
             id: WebhookId::parse("hook_1").unwrap(),
@@ -140,7 +140,7 @@ mod tests {
         assert!(!hook.wants("call_started", [Some(&ana), None]));
         assert!(Webhook { everybody: true, types: Vec::new(), ..hook.clone() }.wants("x", [None, None]));
         assert!(!Webhook { active: false, ..hook.clone() }.wants("call_ended", [Some(&ana), None]));
-        // A new secret and the one before sign for a day, and never one before those.
+        // After a rotation the new and the previous secret sign for a day, older ones never.
         let at = |hours: u64| Timestamp::default() + Duration::from_hours(hours);
         let signing = |hook: &Webhook, hours| hook.signing_secrets(at(hours)).collect::<Vec<_>>();
         assert_eq!(signing(&hook, 0), [0]);

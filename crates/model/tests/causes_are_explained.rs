@@ -1,10 +1,10 @@
-//! The page that tells why calls fail explains every cause, in both languages.
+//! The how-to about failed calls explains every cause, in both languages.
 
 use std::collections::BTreeSet;
 
 use centralita_model::Cause;
 
-/// The words between backquotes in the first cell of each row of a table, its head left out.
+/// The codes in the first column of the page's table, without its header.
 fn explained(page: &str) -> BTreeSet<&str> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| row.split_once("` |"))

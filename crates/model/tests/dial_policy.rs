@@ -1,4 +1,4 @@
-//! Which numbers may be dialled by whom, however they are spelled.
+//! The dial policy: which numbers may be dialled, in every spelling.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 const EVERYTHING: DialPermissions =
     DialPermissions { internal: true, national: true, international: true, premium: true };
-const ROADS: [CallOrigin; 5] =
+const ORIGINS: [CallOrigin; 5] =
     [CallOrigin::Phone, CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule, CallOrigin::Trunk];
 
 fn rules(country: &str) -> DialRules {
@@ -20,25 +20,25 @@ fn prefixes(list: &[&str]) -> Arc<[Arc<str>]> {
     list.iter().map(|prefix| Arc::from(*prefix)).collect()
 }
 
-fn judged(
+fn check(
     rules: &DialRules,
-    road: CallOrigin,
-    who: DialPermissions,
+    origin: CallOrigin,
+    permissions: DialPermissions,
     text: &str,
 ) -> (Result<CallClass, Cause>, String) {
     let number =
         DialledNumber::parse(&policy::normalise(text)).unwrap_or_else(|_| panic!("{text} is a number"));
     let mut trace: Vec<TraceStep> = Vec::new();
-    let verdict = policy::check(rules, road, who, &number, &mut trace);
+    let verdict = policy::check(rules, origin, permissions, &number, &mut trace);
     assert_eq!(trace.len(), 1, "one step says what decided");
     (verdict, trace.remove(0).rule)
 }
 
 fn dial(country: &str, text: &str) -> Result<CallClass, Cause> {
-    judged(&rules(country), CallOrigin::Phone, DialPermissions::default(), text).0
+    check(&rules(country), CallOrigin::Phone, DialPermissions::default(), text).0
 }
 
-/// A number in international form, in all the ways that people, phones and fraudsters write it.
+/// All spellings of a number in international form that people, phones and fraudsters use.
 fn spellings(number: &str) -> Vec<String> {
     let dashed = |separator: &str| {
         let parts: Vec<&str> =
@@ -82,14 +82,14 @@ fn a_forbidden_number_is_refused_however_it_is_spelled() {
         let all = spellings(number);
         assert!(all.len() >= 27, "{}", all.len());
         for spelling in all {
-            for (country, road) in [
+            for (country, origin) in [
                 ("", CallOrigin::Phone),
                 ("", CallOrigin::Api),
                 ("", CallOrigin::Forward),
                 ("", CallOrigin::Schedule),
             ] {
-                let (verdict, rule) = judged(&rules(country), road, DialPermissions::default(), &spelling);
-                assert_eq!(verdict, Err(Cause::NumberBlocked), "{spelling} from {country:?} by {road:?}");
+                let (verdict, rule) = check(&rules(country), origin, DialPermissions::default(), &spelling);
+                assert_eq!(verdict, Err(Cause::NumberBlocked), "{spelling} from {country:?} by {origin:?}");
                 assert_eq!(rule, "blocked");
             }
         }
@@ -102,7 +102,7 @@ fn a_forbidden_number_is_refused_however_it_is_spelled() {
 }
 
 #[test]
-fn national_spellings_are_read_with_the_house_s_country() {
+fn national_numbers_are_read_with_the_configured_country() {
     for (country, number) in [
         ("34", "803123456"),
         ("34", "+34 803 12 34 56"),
@@ -121,11 +121,11 @@ fn national_spellings_are_read_with_the_house_s_country() {
     }
     for (country, number, class) in [
         ("34", "912345678", CallClass::National),
-        ("34", "900123456", CallClass::National), // free there
+        ("34", "900123456", CallClass::National), // toll-free there
         ("34", "+34912345678", CallClass::National),
         ("34", "0044 20 7946 0000", CallClass::International),
         ("44", "020 7946 0000", CallClass::National),
-        ("44", "01189 701234", CallClass::National), // 011 is no prefix there
+        ("44", "01189 701234", CallClass::National), // 011 is not an international prefix there
         ("27", "011 881 2345", CallClass::National),
         ("1", "870 555 1234", CallClass::National), // Arkansas
         ("1", "011 34 912345678", CallClass::International),
@@ -151,7 +151,7 @@ fn each_permission_opens_its_own_class_and_no_other() {
         premium,
     };
     let home = rules("34");
-    for (who, number, expected) in [
+    for (permissions, number, expected) in [
         (only(true, false, false), "912345678", Ok(CallClass::National)),
         (only(true, false, false), "+442079460000", Err(Cause::NotPermitted)),
         (only(false, true, false), "+442079460000", Ok(CallClass::International)),
@@ -160,11 +160,15 @@ fn each_permission_opens_its_own_class_and_no_other() {
         (only(false, false, true), "803123456", Ok(CallClass::Premium)),
         (only(true, true, true), "+870773123456", Err(Cause::NumberBlocked)),
     ] {
-        assert_eq!(judged(&home, CallOrigin::Phone, who, number).0, expected, "{number} with {who:?}");
+        assert_eq!(
+            check(&home, CallOrigin::Phone, permissions, number).0,
+            expected,
+            "{number} with {permissions:?}"
+        );
     }
-    // A premium number is dialled by hand or not at all.
-    for road in [CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule] {
-        assert_eq!(judged(&home, road, EVERYTHING, "803123456").0, Err(Cause::NumberBlocked), "{road:?}");
+    // A premium number may be dialled on a phone only.
+    for origin in [CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule] {
+        assert_eq!(check(&home, origin, EVERYTHING, "803123456").0, Err(Cause::NumberBlocked), "{origin:?}");
     }
     let mut trace = Vec::new();
     assert_eq!(
@@ -182,20 +186,20 @@ fn each_permission_opens_its_own_class_and_no_other() {
 }
 
 #[test]
-fn help_is_called_by_a_phone_and_by_nothing_else() {
+fn emergency_numbers_are_dialled_from_a_phone_only() {
     // security.md row 31
     let nothing = DialPermissions { internal: false, national: false, international: false, premium: false };
     let shut = DialRules { allowed: prefixes(&["999999"]), blocked: prefixes(&["1", "9"]), ..rules("34") };
     for number in
         ["112", "+112", "911", "911#", "000", "999", "00112", "0112", "1-1-2", "+34112", "0034112", "tel:112"]
     {
-        for road in ROADS {
-            let expected = if road == CallOrigin::Phone {
+        for origin in ORIGINS {
+            let expected = if origin == CallOrigin::Phone {
                 Ok(CallClass::Emergency)
             } else {
                 Err(Cause::EmergencyNotAllowed)
             };
-            assert_eq!(judged(&shut, road, nothing, number).0, expected, "{number} by {road:?}");
+            assert_eq!(check(&shut, origin, nothing, number).0, expected, "{number} by {origin:?}");
         }
     }
     for number in ["1120", "9112", "34112", "+1911555", "11", "0000000"] {
@@ -209,9 +213,9 @@ fn help_is_called_by_a_phone_and_by_nothing_else() {
 }
 
 #[test]
-fn each_country_has_numbers_of_its_own_and_a_house_may_name_others() {
+fn each_country_has_emergency_numbers_and_the_configuration_may_replace_them() {
     // security.md row 31
-    let help = |rules: &DialRules, text: &str| {
+    let emergency = |rules: &DialRules, text: &str| {
         policy::emergency(rules, &DialledNumber::parse(text).unwrap()).map(str::to_owned)
     };
     for (country, number) in [
@@ -224,29 +228,29 @@ fn each_country_has_numbers_of_its_own_and_a_house_may_name_others() {
         ("91", "108"),
     ] {
         let ours = rules(country);
-        assert_eq!(help(&ours, number).as_deref(), Some(number), "{number} in {country}");
-        assert_eq!(help(&ours, &format!("+{country}{number}")).as_deref(), Some(number));
+        assert_eq!(emergency(&ours, number).as_deref(), Some(number), "{number} in {country}");
+        assert_eq!(emergency(&ours, &format!("+{country}{number}")).as_deref(), Some(number));
         for common in ["112", "911"] {
-            assert_eq!(help(&ours, common).as_deref(), Some(common), "in {country}");
+            assert_eq!(emergency(&ours, common).as_deref(), Some(common), "in {country}");
         }
-        assert_eq!(help(&rules("49"), number), None, "{number} is nothing in Germany");
-        assert_eq!(help(&rules(""), number), None);
+        assert_eq!(emergency(&rules("49"), number), None, "{number} is nothing in Germany");
+        assert_eq!(emergency(&rules(""), number), None);
     }
     let named = DialRules { emergency: prefixes(&["112", "0800911"]), ..rules("57") };
-    assert_eq!(help(&named, "0800911#").as_deref(), Some("0800911"));
-    assert_eq!(help(&named, "+57112").as_deref(), Some("112"));
-    assert_eq!((help(&named, "123"), help(&named, "911")), (None, None));
+    assert_eq!(emergency(&named, "0800911#").as_deref(), Some("0800911"));
+    assert_eq!(emergency(&named, "+57112").as_deref(), Some("112"));
+    assert_eq!((emergency(&named, "123"), emergency(&named, "911")), (None, None));
 }
 
 #[test]
-fn a_figure_for_an_outside_line_is_seen_through() {
+fn an_outside_line_digit_does_not_hide_a_blocked_number() {
     // security.md row 7
     for country in ["", "34", "1", "44"] {
         for number in
             ["901119005551234", "900881612345678", "800881612345678", "90011881612345678", "9011881612345"]
         {
             let verdict = dial(country, number);
-            // With a country in front it may be too long to be a number at all.
+            // With a country code in front it may be too long for a legal number.
             let refused = matches!(verdict, Err(Cause::NumberBlocked | Cause::BadNumber));
             assert!(refused, "{number} in {country:?}: {verdict:?}");
         }
@@ -256,34 +260,28 @@ fn a_figure_for_an_outside_line_is_seen_through() {
 }
 
 #[test]
-fn an_allow_list_shuts_everything_else_and_opens_what_fraud_made_suspect() {
+fn an_allow_list_blocks_all_other_countries_and_allows_high_risk_ones() {
     let listed = DialRules { allowed: prefixes(&["44", "371"]), ..rules("34") };
     for (number, expected) in [
         ("+442079460000", Ok(CallClass::International)),
         ("+37161234567", Ok(CallClass::International)),
-        ("912345678", Ok(CallClass::National)), // the house's own country is not abroad
+        ("912345678", Ok(CallClass::National)), // a domestic number is not subject to the list
         ("+12125551234", Err(Cause::NumberBlocked)),
         ("+442", Ok(CallClass::International)),
         ("+449012345678", Err(Cause::NumberBlocked)),
         ("+8821612345", Err(Cause::NumberBlocked)),
     ] {
-        assert_eq!(judged(&listed, CallOrigin::Api, EVERYTHING, number).0, expected, "{number}");
+        assert_eq!(check(&listed, CallOrigin::Api, EVERYTHING, number).0, expected, "{number}");
     }
-    assert_eq!(judged(&listed, CallOrigin::Api, EVERYTHING, "+12125551234").1, "allow_list");
+    assert_eq!(check(&listed, CallOrigin::Api, EVERYTHING, "+12125551234").1, "allow_list");
     assert_eq!(dial("34", "+37161234567"), Err(Cause::NumberBlocked));
     let opened = DialRules { opened: prefixes(&["371"]), blocked: prefixes(&["33"]), ..rules("34") };
+    assert_eq!(check(&opened, CallOrigin::Phone, EVERYTHING, "+37161234567").0, Ok(CallClass::International));
     assert_eq!(
-        judged(&opened, CallOrigin::Phone, EVERYTHING, "+37161234567").0,
-        Ok(CallClass::International)
-    );
-    assert_eq!(
-        judged(&opened, CallOrigin::Phone, EVERYTHING, "+33 1 23 45 67 89").0,
+        check(&opened, CallOrigin::Phone, EVERYTHING, "+33 1 23 45 67 89").0,
         Err(Cause::NumberBlocked)
     );
-    assert_eq!(
-        judged(&opened, CallOrigin::Phone, EVERYTHING, "+12125551234").0,
-        Ok(CallClass::International)
-    );
+    assert_eq!(check(&opened, CallOrigin::Phone, EVERYTHING, "+12125551234").0, Ok(CallClass::International));
 }
 
 #[test]
@@ -291,7 +289,7 @@ fn a_call_from_a_trunk_never_goes_out_again() {
     // security.md row 8
     for number in ["+442079460000", "912345678", "+19005551234"] {
         assert_eq!(
-            judged(&rules("34"), CallOrigin::Trunk, EVERYTHING, number).0,
+            check(&rules("34"), CallOrigin::Trunk, EVERYTHING, number).0,
             Err(Cause::Forbidden),
             "{number}"
         );
@@ -299,7 +297,7 @@ fn a_call_from_a_trunk_never_goes_out_again() {
 }
 
 #[test]
-fn what_was_judged_is_what_a_carrier_is_given() {
+fn a_carrier_gets_the_number_that_was_checked() {
     for (country, number, expected) in [
         ("34", "912345678", Some("34912345678")),
         ("34", "+34912345678", Some("34912345678")),
@@ -331,30 +329,30 @@ fn what_was_judged_is_what_a_carrier_is_given() {
 
 proptest! {
     #[test]
-    fn no_spelling_opens_what_another_shuts(
+    fn no_spelling_allows_a_blocked_number(
         range in prop::sample::select(vec!["870", "881", "882", "883", "1900", "449", "4470", "34803", "979", "247", "252"]),
         tail in "[0-9]{6,8}",
         country in prop::sample::select(vec!["", "34", "1", "44", "56", "39", "61"]),
-        tidiness in prop::collection::vec(prop::sample::select(vec!["", "-", " ", ".", "(", ")"]), 12),
+        separators in prop::collection::vec(prop::sample::select(vec!["", "-", " ", ".", "(", ")"]), 12),
         prefix in prop::sample::select(vec!["+", "00", "+0", "+00", "tel:+"]),
         end in prop::sample::select(vec!["", "#", "*", "#*#", ";user=phone"]),
-        road in prop::sample::select(vec![CallOrigin::Phone, CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule]),
+        origin in prop::sample::select(vec![CallOrigin::Phone, CallOrigin::Api, CallOrigin::Forward, CallOrigin::Schedule]),
     ) {
         let digits = format!("{range}{tail}");
-        let strewn: String = digits.chars().zip(tidiness.iter().cycle()).map(|(c, s)| format!("{c}{s}")).collect();
-        let (verdict, _) = judged(&rules(country), road, DialPermissions::default(), &format!("{prefix}{strewn}{end}"));
+        let separated: String = digits.chars().zip(separators.iter().cycle()).map(|(c, s)| format!("{c}{s}")).collect();
+        let (verdict, _) = check(&rules(country), origin, DialPermissions::default(), &format!("{prefix}{separated}{end}"));
         prop_assert_eq!(verdict, Err(Cause::NumberBlocked));
     }
 
     #[test]
-    fn any_dialled_number_gets_a_verdict_and_what_passes_is_no_forbidden_one(
+    fn any_dialled_number_is_decided_and_a_permitted_one_is_not_blocked(
         text in r"\+?[0-9*#]{1,32}", country in prop::sample::select(vec!["", "34", "1", "44", "39", "61"]),
     ) {
         let number = DialledNumber::parse(&text).unwrap();
         let rules = rules(country);
-        let (verdict, _) = judged(&rules, CallOrigin::Api, EVERYTHING, &text);
+        let (verdict, _) = check(&rules, CallOrigin::Api, EVERYTHING, &text);
         if verdict.is_ok() && let Some(given) = policy::e164(&rules, &number) {
-            let again = judged(&rules, CallOrigin::Api, EVERYTHING, &format!("+{given}")).0;
+            let again = check(&rules, CallOrigin::Api, EVERYTHING, &format!("+{given}")).0;
             prop_assert!(again.is_ok(), "{} passes, +{} does not", text, given);
         }
     }

@@ -1,4 +1,4 @@
-//! A directory that was loaded anew: what is told of it is all that differs from the old one, whatever kind of thing that is.
+//! Difference of a reloaded directory and the old one: every change of every kind of entity.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use base::Timestamp;
 use centralita_model::recurrence::{Schedule, Written};
 use centralita_model::voicemail::PinProof;
 use centralita_model::{
-    Action, ApiKey, ApiKeyId, Change, Credential, DialPermissions, Directory, Extension, ExtensionId,
-    ExtensionNumber, ExtensionStatus, Forwarding, Ha1, Mailbox, MessageId, MessageState, Misfire, Permission,
-    RecordCalls, RecurringCall, RecurringCallId, Trunk, TrunkId, User, UserId, VoicemailMessage,
+    Action, ApiKey, ApiKeyId, Change, Credential, Directory, Extension, ExtensionId, ExtensionNumber,
+    ExtensionStatus, Ha1, Mailbox, MessageId, MessageState, Misfire, Permission, RecurringCall,
+    RecurringCallId, Trunk, TrunkId, User, UserId, VoicemailMessage,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -51,25 +51,8 @@ fn number(text: &str) -> ExtensionNumber {
 }
 
 fn extension(name: &str, dialled: &str, status: ExtensionStatus) -> Change {
-    Change::Extension(Extension {
-        id: extension_id(name),
-        user: owner(),
-        number: number(dialled),
-        display_name: name.into(),
-        status,
-        username: Arc::from(name),
-        forwarding: Forwarding::default(),
-        voicemail_enabled: true,
-        do_not_disturb: false,
-        call_waiting: true,
-        ring_seconds: 25,
-        dial_permissions: DialPermissions::default(),
-        follow_me: None,
-        record_calls: RecordCalls::default(),
-        created_at: NOW,
-        updated_at: NOW,
-        timezone: None,
-    })
+    let extension = Extension::new(extension_id(name), owner(), number(dialled), name, NOW);
+    Change::Extension(Extension { display_name: name.into(), status, ..extension })
 }
 
 fn credential(name: &str, password: &str) -> Change {
@@ -151,7 +134,7 @@ fn directory(changes: &[Change]) -> Directory {
     directory
 }
 
-/// Of each kind: something that stays, something that changes, something that goes, something that comes.
+/// Of each kind: an entry that stays, one that changes, one that is removed, one that is added.
 fn before() -> Vec<Change> {
     use ExtensionStatus::Active;
     vec![
@@ -236,8 +219,8 @@ fn name(change: &Change) -> String {
 }
 
 #[test]
-fn all_that_differs_is_told_and_nothing_else() {
-    // S75, S59: a phone that registered with an old password, and a key that was switched off, are no longer let in.
+fn the_difference_has_every_change_and_no_other() {
+    // S75, S59: a phone that registered with an old password, and a deactivated key, are no longer accepted.
     let changes = directory(&before()).changes_to(&directory(&after()));
     let expected = [
         "credential changes",
@@ -267,32 +250,32 @@ fn all_that_differs_is_told_and_nothing_else() {
 }
 
 #[test]
-fn who_applies_what_is_told_has_the_same_directory() {
+fn applying_the_difference_gives_the_same_directory() {
     let (old, fresh) = (directory(&before()), directory(&after()));
-    let mut told = old.clone();
+    let mut applied = old.clone();
     for change in old.changes_to(&fresh) {
-        told.apply(change);
+        applied.apply(change);
     }
-    assert_eq!((names(&told.changes_to(&fresh)), names(&fresh.changes_to(&told))), (vec![], vec![]));
-    assert_eq!(told.census(), fresh.census());
+    assert_eq!((names(&applied.changes_to(&fresh)), names(&fresh.changes_to(&applied))), (vec![], vec![]));
+    assert_eq!(applied.census(), fresh.census());
     assert!(
-        told.credential("1003").is_none() && told.credential("1004").is_some(),
+        applied.credential("1003").is_none() && applied.credential("1004").is_some(),
         "found by number as well"
     );
-    let key_of = |name: &str| told.key_by_hash(&hash(name)).is_some();
+    let key_of = |name: &str| applied.key_by_hash(&hash(name)).is_some();
     assert_eq!((key_of("goes"), key_of("comes")), (false, true), "found by hash as well");
-    assert_eq!(told.recurring_calls_of(&extension_id("stays")).count(), 3);
+    assert_eq!(applied.recurring_calls_of(&extension_id("stays")).count(), 3);
 }
 
 #[test]
-fn numbers_that_were_passed_on_lead_to_who_has_them_now() {
+fn swapped_numbers_lead_to_their_new_extensions() {
     use ExtensionStatus::Active;
     let old = directory(&[extension("a", "1001", Active), extension("b", "1002", Active), user("ana")]);
     let fresh = directory(&[extension("a", "1002", Active), extension("b", "1001", Active), user("ana")]);
-    let mut told = old.clone();
+    let mut applied = old.clone();
     for change in old.changes_to(&fresh) {
-        told.apply(change);
+        applied.apply(change);
     }
-    let of = |text: &str| told.extension_by_number(&number(text)).map(|e| e.id.to_string());
+    let of = |text: &str| applied.extension_by_number(&number(text)).map(|e| e.id.to_string());
     assert_eq!((of("1001").as_deref(), of("1002").as_deref()), (Some("ext_b"), Some("ext_a")));
 }

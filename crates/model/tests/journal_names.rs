@@ -1,5 +1,5 @@
-//! The words under which variants stand in journals and in the database. They may be added to; whoever changes one makes what was written
-//! unreadable, or gives it another meaning.
+//! Wire names of enum variants in journals and in the database. New ones may be added; changing one makes stored records unreadable, or gives
+//! them another meaning.
 
 use centralita_model::{
     CallDirection, CallStatus, Cause, LegRole, MessageState, RecordingFormat, RecordingState,
@@ -15,7 +15,7 @@ fn words(values: &[impl Serialize]) -> Vec<String> {
 }
 
 #[test]
-fn causes_keep_their_words() {
+fn causes_keep_their_wire_names() {
     let pinned = [
         "completed",
         "cancelled",
@@ -66,7 +66,7 @@ fn causes_keep_their_words() {
 }
 
 #[test]
-fn states_keep_their_words() {
+fn states_keep_their_wire_names() {
     use CallDirection::{Inbound, Internal, Outbound};
     use CallStatus::{Busy, Canceled, Completed, Failed, InProgress, NoAnswer, Queued, Ringing};
     let statuses = [Queued, Ringing, InProgress, Completed, Busy, Failed, NoAnswer, Canceled];

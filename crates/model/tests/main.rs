@@ -5,4 +5,5 @@ mod causes_are_explained;
 mod dial_policy;
 mod directory_difference;
 mod journal_names;
+mod parties;
 mod recurrence;

@@ -1,4 +1,4 @@
-//! When schedules are due: against another implementation, in every zone around every change of its clocks, and for any schedule.
+//! Due instants: compared with another implementation, in every zone around every DST change, and for arbitrary schedules.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ fn instant(text: &str) -> Timestamp {
     Timestamp::from_micros(text.parse::<jiff::Timestamp>().unwrap().as_microsecond())
 }
 
-fn shown(at: Timestamp) -> String {
+fn format_instant(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.as_micros()).unwrap().to_string()
 }
 
@@ -44,12 +44,12 @@ fn another_implementation_finds_the_same_instants() {
             (schedule(&vector["schedule"]).unwrap(), instant(vector["after"].as_str().unwrap()));
         for due in vector["due"].as_array().unwrap() {
             at = next_after(&schedule, at).unwrap();
-            assert_eq!(shown(at), due.as_str().unwrap(), "S81: {vector}");
+            assert_eq!(format_instant(at), due.as_str().unwrap(), "S81: {vector}");
         }
     }
 }
 
-/// Zones that differ in more than their name.
+/// One zone of each set of rules; aliases are left out.
 fn zones() -> Vec<(&'static str, TimeZone)> {
     let mut seen = BTreeSet::new();
     let different = zone_names().filter(|name| {
@@ -69,7 +69,7 @@ fn in_every_zone_each_day_has_one_instant_however_the_clocks_change() {
             changes += 1;
             let at = change.timestamp();
             let (before, after) = (zone.to_datetime(at - SignedDuration::from_secs(1)), zone.to_datetime(at));
-            // In the middle of what is skipped or doubled, at both of its ends, and at noon.
+            // In the middle of the gap or fold, at both of its ends, and at noon.
             let middle = before.checked_add((before.duration_until(after).as_secs() / 2).seconds()).unwrap();
             let times = [before.time(), after.time(), middle.time(), Time::constant(12, 0, 0, 0)];
             for time in times {
@@ -79,13 +79,13 @@ fn in_every_zone_each_day_has_one_instant_however_the_clocks_change() {
             }
         }
     }
-    // That much is in the world's clocks: a test that sees less looks elsewhere.
+    // The time zone database has at least this many: fewer would mean that the test skips some.
     assert!(changes > 3000 && skipped > 1000 && doubled > 1000, "{changes} {skipped} {doubled}");
 }
 
-/// From three days before a change to three days after it. Answers how many instants lay in a gap, and how many the clocks show twice.
+/// Check the six days around a transition. Returns the number of due instants in gaps, and of due instants whose local time occurs twice.
 ///
-/// The clocks are only read at instants: how a date becomes an instant is what is tried here.
+/// Local times are only read at instants, because the conversion of a local time to an instant is what is tested.
 fn one_instant_a_day(name: &str, zone: &TimeZone, time: Time, change: jiff::Timestamp) -> (usize, usize) {
     let schedule = daily(time, name);
     let (days, day, second) =
@@ -98,8 +98,8 @@ fn one_instant_a_day(name: &str, zone: &TimeZone, time: Time, change: jiff::Time
         let due = jiff::Timestamp::from_microsecond(due.as_micros()).unwrap();
         assert!(due > at, "{name} {time} after {at}: {due} is not later");
         let (local, just_before) = (zone.to_datetime(due), zone.to_datetime(due - second));
-        let wished = if local.time() == time {
-            // Never shown before, be it that the clocks were set back: a day of seconds is many, the changes in it are few.
+        let intended = if local.time() == time {
+            // The first occurrence of this local time. Only transitions are examined: a day has many seconds and few transitions.
             let earlier = zone.following(due - day).take_while(|change| change.timestamp() <= due);
             let peaks = earlier.map(|change| zone.to_datetime(change.timestamp() - second));
             assert!(peaks.max().is_none_or(|peak| peak < local), "{name} {time}: shown before {due}");
@@ -108,20 +108,20 @@ fn one_instant_a_day(name: &str, zone: &TimeZone, time: Time, change: jiff::Time
             folds += usize::from(shown_again.min().is_some_and(|least| least <= local));
             local
         } else {
-            // Skipped: the clocks jump over it at this very instant.
+            // In a gap: local time jumps over it at this very instant.
             gaps += 1;
             let skipped = [local.date(), just_before.date(), local.date().yesterday().unwrap()];
             let skipped = skipped.map(|date| date.to_datetime(time));
-            let found = skipped.into_iter().find(|wished| just_before < *wished && *wished < local);
+            let found = skipped.into_iter().find(|intended| just_before < *intended && *intended < local);
             found.unwrap_or_else(|| panic!("{name} {time}: due at {local} for no reason"))
         };
-        // No day is left out, unless the zone leaves it out: then it shares an instant with the next one.
-        if let Some(last) = last.replace(wished.date()) {
+        // No day is left out, unless the zone skips it: then it shares an instant with the next day.
+        if let Some(last) = last.replace(intended.date()) {
             let expected = [last.tomorrow().unwrap(), last.tomorrow().unwrap().tomorrow().unwrap()];
             let whole_day = zone.to_datetime(at).duration_until(local) > SignedDuration::from_hours(47);
             assert!(
-                wished.date() == expected[0] || whole_day && wished.date() == expected[1],
-                "{name} {time}: {last} is followed by {wished}"
+                intended.date() == expected[0] || whole_day && intended.date() == expected[1],
+                "{name} {time}: {last} is followed by {intended}"
             );
         }
         at = due;
@@ -133,7 +133,7 @@ fn one_instant_a_day(name: &str, zone: &TimeZone, time: Time, change: jiff::Time
 fn a_date_between_a_zones_table_and_its_rule_is_not_taken_for_doubled() {
     let schedule = daily(Time::constant(23, 0, 0, 0), "America/Nuuk");
     let due = next_after(&schedule, instant("2023-10-28T12:00:00Z")).unwrap();
-    assert_eq!(shown(due), "2023-10-29T01:00:00Z");
+    assert_eq!(format_instant(due), "2023-10-29T01:00:00Z");
 }
 
 prop_compose! {
@@ -176,13 +176,13 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read_again(text in any_schedule()) {
+    fn a_formatted_schedule_is_parsed_back(text in any_schedule()) {
         let schedule = schedule(&text).unwrap();
         prop_assert_eq!(Schedule::try_from(schedule.written()), Ok(schedule));
     }
 
     #[test]
-    fn any_instant_and_any_text_are_borne(after in any::<i64>(), text in "\\PC{0,12}", day in any::<i64>()) {
+    fn any_instant_and_any_text_are_handled(after in any::<i64>(), text in "\\PC{0,12}", day in any::<i64>()) {
         let noon = daily(Time::constant(12, 0, 0, 0), "Europe/Madrid");
         if let Some(due) = next_after(&noon, Timestamp::from_micros(after)) {
             prop_assert!(due > Timestamp::from_micros(after));
@@ -202,7 +202,7 @@ fn days_that_a_month_has_not_are_clamped_or_skipped() {
         let text = json!({"frequency": "monthly", "time": "10:00", "dayOfMonth": 31, "monthEndPolicy": policy, "timezone": "Europe/Madrid"});
         let schedule = schedule(&text).unwrap();
         let due = std::iter::successors(next_after(&schedule, after), |at| next_after(&schedule, *at));
-        assert_eq!(due.take(3).map(shown).collect::<Vec<_>>(), expected, "{policy}");
+        assert_eq!(due.take(3).map(format_instant).collect::<Vec<_>>(), expected, "{policy}");
     }
 }
 
@@ -223,12 +223,16 @@ fn the_documents_schedules_are_due_when_the_documents_say() {
             "2025-02-15T14:00:00Z",
         ), // S80
     ] {
-        assert_eq!(next_after(&schedule(&text).unwrap(), after).map(shown).as_deref(), Some(due), "{text}");
+        assert_eq!(
+            next_after(&schedule(&text).unwrap(), after).map(format_instant).as_deref(),
+            Some(due),
+            "{text}"
+        );
     }
 }
 
 #[test]
-fn what_is_no_schedule_is_refused_by_its_field() {
+fn an_invalid_schedule_is_refused_with_its_field() {
     let good = json!({"frequency": "daily", "time": "09:00", "timezone": "UTC"});
     for (change, field) in [
         (json!({"time": "25:61"}), "time"),
@@ -274,6 +278,6 @@ fn a_day_lasts_from_midnight_to_midnight_by_the_clocks_of_its_zone() {
         ("America/Havana", "2025-03-09T12:00:00Z", "2025-03-09T05:00:00Z", "2025-03-10T04:00:00Z"), // no midnight
     ] {
         let (begin, end) = Zone::parse(zone).unwrap().day(instant(at));
-        assert_eq!((shown(begin).as_str(), shown(end).as_str()), (from, to), "{zone} {at}");
+        assert_eq!((format_instant(begin).as_str(), format_instant(end).as_str()), (from, to), "{zone} {at}");
     }
 }

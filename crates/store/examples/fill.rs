@@ -1,4 +1,4 @@
-//! Fill a database for measurements: `fill URL DATA-DIR CALLS EXTENSIONS`. The same numbers make the same office.
+//! Fill a database with sample data for measurements: `fill URL DATA-DIR CALLS EXTENSIONS`. The same arguments give the same data.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,15 +9,15 @@ use base::Timestamp;
 use centralita_store::{Audit, Store, StoreError};
 use model::journal::Record;
 use model::{
-    CallDirection, CallRecord, CallStatus, Cause, Change, Credential, Extension, ExtensionNumber,
-    ExtensionStatus, Forwarding, Ha1, LegRecord, LegRole, Quality, TraceStep, User, UserId,
+    CallDirection, CallRecord, CallStatus, Cause, Change, Credential, Extension, ExtensionNumber, Ha1,
+    LegRecord, LegRole, Quality, TraceStep, User, UserId,
 };
 
-/// Owners of the extensions; each is called and calls as often as the others.
+/// Owners of the extensions; calls are spread evenly over them.
 const USERS: u64 = 500;
-/// Numbers outside that are called.
+/// Number of distinct outside numbers.
 const OUTSIDE: u64 = 50_000;
-/// Calls of one transaction.
+/// Calls per transaction.
 const BATCH: u64 = 2_000;
 
 fn main() -> ExitCode {
@@ -64,7 +64,7 @@ async fn fill(url: &str, data: &Path, calls: u64, extensions: u64) -> Result<(),
     };
     store.write(&changes, audit).await?;
     println!("{extensions} extensions after {:.1} s", begun.elapsed().as_secs_f64());
-    let mut dice = 1;
+    let mut seed = 1;
     let mut n = 0;
     while n < calls {
         let some: Vec<Record> = (n..calls.min(n + BATCH))
@@ -73,7 +73,7 @@ async fn fill(url: &str, data: &Path, calls: u64, extensions: u64) -> Result<(),
                     n,
                     now - (calls - n) as i64 * 7_500_000,
                     extensions,
-                    &mut dice,
+                    &mut seed,
                 )))
             })
             .collect();
@@ -85,10 +85,10 @@ async fn fill(url: &str, data: &Path, calls: u64, extensions: u64) -> Result<(),
     Ok(())
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): good enough to scatter numbers.
-fn roll(dice: &mut u64, sides: u64) -> u64 {
-    *dice = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *dice;
+/// SplitMix64 (Steele, Lea, Flood 2014): sufficient to scatter numbers.
+fn random_below(seed: &mut u64, sides: u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (z ^ (z >> 31)) % sides.max(1)
@@ -121,65 +121,46 @@ fn extension(n: u64, now: i64, changes: &mut Vec<Change>) {
         ha1_by_number: None,
         created_at: at,
     };
+    let dialled = ExtensionNumber::parse(&number(n)).unwrap_or_else(|_| unreachable!("six digits"));
     let extension = Extension {
-        id: id(&format!("ext_{n}")),
-        user: user_id(n),
-        number: ExtensionNumber::parse(&number(n)).unwrap_or_else(|_| unreachable!("six digits")),
         display_name: format!("Phone {n}"),
-        status: ExtensionStatus::Active,
-        username: credential.username.clone(),
-        forwarding: Forwarding::default(),
         voicemail_enabled: false,
-        do_not_disturb: false,
-        call_waiting: true,
-        ring_seconds: 25,
-        dial_permissions: model::DialPermissions::default(),
-        follow_me: None,
-        record_calls: model::RecordCalls::default(),
-        created_at: at,
-        updated_at: at,
-        timezone: None,
+        ..Extension::new(id(&format!("ext_{n}")), user_id(n), dialled, credential.username.clone(), at)
     };
     changes.extend([Change::Credential(credential), Change::Extension(extension)]);
 }
 
-fn call(n: u64, began: i64, extensions: u64, dice: &mut u64) -> CallRecord {
-    let from = roll(dice, extensions);
-    let (to, other) = if roll(dice, 2) == 0 {
-        let to = roll(dice, extensions);
+fn call(n: u64, began: i64, extensions: u64, seed: &mut u64) -> CallRecord {
+    let from = random_below(seed, extensions);
+    let (to, other) = if random_below(seed, 2) == 0 {
+        let to = random_below(seed, extensions);
         (number(to), Some(user_id(to)))
     } else {
-        let outside = roll(dice, OUTSIDE).wrapping_mul(2_654_435_761) % 100_000_000;
+        let outside = random_below(seed, OUTSIDE).wrapping_mul(2_654_435_761) % 100_000_000;
         (format!("+346{outside:08}"), None)
     };
     let at = |seconds: i64| Timestamp::from_micros(began + seconds * 1_000_000);
     let leg = |role, party: &str| LegRecord {
-        role,
-        party: party.to_owned(),
-        address: None,
         sip_call_id: format!("{n:x}@fill"),
-        started_at: at(0),
         answered_at: Some(at(4)),
         ended_at: Some(at(95)),
         cause: Some(Cause::Completed),
         sip_status: Some(200),
         codec: Some("PCMU".into()),
         quality: Some(Quality { packets_received: 4550, jitter_ms: 1.5, mos: 4.4, ..Quality::default() }),
+        ..LegRecord::new(role, party, at(0))
     };
+    let id = id(&format!("session_{}_{n:x}", began / 1_000_000));
+    let direction = if other.is_some() { CallDirection::Internal } else { CallDirection::Outbound };
     CallRecord {
-        id: id(&format!("session_{}_{n:x}", began / 1_000_000)),
-        user: user_id(from),
-        direction: if other.is_some() { CallDirection::Internal } else { CallDirection::Outbound },
         other_user: other,
         status: CallStatus::Completed,
-        from_number: number(from),
         device: Some(format!("phone_{from}")),
-        started_at: at(0),
         answered_at: Some(at(4)),
         ended_at: Some(at(95)),
         cause: Some(Cause::Completed),
         trace: vec![TraceStep { rule: "extension".into(), outcome: format!("{to} is known") }],
         legs: vec![leg(LegRole::Caller, &number(from)), leg(LegRole::Callee, &to)],
-        to_number: to,
+        ..CallRecord::new(id, user_id(from), direction, number(from), to, at(0))
     }
 }

@@ -1,4 +1,4 @@
-//! Table `bindings`.
+//! Table `bindings`: registered contacts.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) const TABLE: Table = Table {
     ],
 };
 
-/// A row, and the node that holds the phone's flow.
+/// Bind a row with the node that holds the phone's flow.
 pub(crate) fn bind_at(node: &str, binding: &Binding, query: Query) -> Query {
     bind(binding, query)
         .bind(node)
@@ -80,7 +80,7 @@ pub(crate) fn read(row: &Row) -> Result<Binding, StoreError> {
         instance: None,
         reg_id: None,
     };
-    row.text()?; // the node
+    row.text()?; // column `node`
     if let Some(address) = row.address_or_none()? {
         binding.listener = ListenerId::Address(address);
     }
@@ -88,7 +88,7 @@ pub(crate) fn read(row: &Row) -> Result<Binding, StoreError> {
     Ok(binding)
 }
 
-/// Columns `listener` and `listener_address`: rows of older versions have only the first, newer ones say the address.
+/// Columns `listener` and `listener_address`: rows of older versions have only the index, newer ones the address.
 pub(crate) fn listener_index(listener: ListenerId) -> i64 {
     match listener {
         ListenerId::Index(index) => i64::from(index),

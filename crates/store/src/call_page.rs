@@ -1,8 +1,8 @@
-//! A page of calls, newest first, that costs what it shows and not what there is: each filter walks an index that has its order.
+//! A page of calls, newest first, at a cost proportional to the page: each filter scans an index in its own order.
 //!
-//! What a filter looks at lies in the indexes (migration 11), and rows are fetched of those calls only that are shown. Numbers are the
-//! hard part, since calls lie by number or by time and not by both at once. Few begin so: all of them are sorted. Else a page of them is
-//! mostly met among the newest thousands. Else few numbers begin so (the newest calls of each), or the walk from the newest goes on.
+//! The indexes cover the filter columns (migration 11), and full rows are fetched only for the calls of the page. Number prefixes are the hard
+//! case, because an index is ordered by number or by time, not by both. Few calls match: sort all of them. Else a page is usually filled from
+//! the newest thousands. Else few numbers match (merge the newest calls of each), or the scan continues from the newest.
 
 use base::Timestamp;
 use model::{CallId, UserId};
@@ -10,43 +10,43 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::calls::{CallPage, TABLE, read, with_legs};
-use crate::limits::{FEW_NUMBERS, LOOKED_THROUGH, RARE};
+use crate::limits::{FEW_CALLS, FEW_NUMBERS, SCAN_FACTOR};
 use crate::pool::Pool;
 use crate::row::TENANT;
 use crate::sql::{Query, Row, Value, query};
 
-/// A place in the list of calls: everything after it is older.
+/// Position in the list of calls: the last call of a page.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Cursor {
-    /// When the last call shown began.
+    /// Its start time.
     pub started_at: Timestamp,
     /// Its id.
     pub id: CallId,
 }
 
-/// Which calls.
+/// Filter of a page of calls.
 #[derive(Clone, Debug, Default)]
 pub struct CallFilter {
     /// Only those that this user may read; all where `None`.
     pub user: Option<UserId>,
-    /// Only those from or to a number that begins so.
+    /// Only those from or to a number with this prefix.
     pub number: Option<String>,
-    /// Only those that began then or later.
+    /// Only those that started at this time or later.
     pub since: Option<Timestamp>,
-    /// Only those that began before.
+    /// Only those that started before this time.
     pub until: Option<Timestamp>,
-    /// Only those after this place.
+    /// Only those after this position.
     pub cursor: Option<Cursor>,
-    /// At most so many.
+    /// Maximum number of calls.
     pub limit: u32,
 }
 
-/// Values, and the placeholders that stand for them.
+/// Parameter values and their placeholders.
 #[derive(Default)]
 struct Values(Vec<Value>);
 
 impl Values {
-    fn put(&mut self, value: impl Into<Value>) -> String {
+    fn bind(&mut self, value: impl Into<Value>) -> String {
         self.0.push(value.into());
         format!("${}", self.0.len())
     }
@@ -57,7 +57,7 @@ impl Values {
 }
 
 pub(crate) async fn page(pool: &Pool, filter: &CallFilter) -> Result<CallPage, StoreError> {
-    let rows = found(pool, filter).await?;
+    let rows = find_rows(pool, filter).await?;
     let mut calls = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     calls.sort_unstable_by(|one, other| (other.started_at, &other.id).cmp(&(one.started_at, &one.id)));
     let more = calls.len() > filter.limit as usize;
@@ -72,65 +72,65 @@ const NUMBERS: [&str; 2] = ["from_number", "to_number"];
 /// The columns that hold a user.
 const USERS: [&str; 2] = ["user_id", "other_user"];
 
-/// How calls are looked for.
+/// Search strategy.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
-    /// In their order, all or a user's.
-    Newest,
-    /// So few calls have a number that begins so that all of them are sorted.
+pub(crate) enum SearchPlan {
+    /// Scan in time order, all calls or a user's.
+    TimeOrder,
+    /// Few calls match the number prefix: sort all of them.
     FewCalls,
-    /// Only some thousands of the newest are looked through: what does not fill a page was not all.
-    Lately,
-    /// So few numbers begin so that the newest calls of each are merged: those in `from_number`, and those in `to_number`.
+    /// Scan only some thousands of the newest calls: a result that does not fill a page may be incomplete.
+    RecentScan,
+    /// Few numbers match the prefix: merge the newest calls of each number, in `from_number` and in `to_number`.
     FewNumbers([Vec<String>; 2]),
 }
 
-/// The rows of a page, and one more where there is one.
-async fn found(pool: &Pool, filter: &CallFilter) -> Result<Vec<Row>, StoreError> {
-    let look = async |way: Way| way.query(filter).fetch_all_json(TABLE.width(), pool).await;
-    let Some(number) = &filter.number else { return look(Way::Newest).await };
-    if are_few(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(RARE) {
-        return look(Way::FewCalls).await;
+/// The rows of a page, and one more where there is a next page.
+async fn find_rows(pool: &Pool, filter: &CallFilter) -> Result<Vec<Row>, StoreError> {
+    let run = async |search: SearchPlan| search.query(filter).fetch_all_json(TABLE.width(), pool).await;
+    let Some(number) = &filter.number else { return run(SearchPlan::TimeOrder).await };
+    if count_matches(number).fetch_one(pool).await?.try_get::<i64>(0)? < i64::from(FEW_CALLS) {
+        return run(SearchPlan::FewCalls).await;
     }
-    // A user's own calls are fewer than a busy number's.
+    // A user has fewer calls than a frequent number.
     if filter.user.is_some() {
-        return look(Way::Newest).await;
+        return run(SearchPlan::TimeOrder).await;
     }
-    let lately = look(Way::Lately).await?;
-    if lately.len() > filter.limit as usize {
-        return Ok(lately);
+    let recent_scan = run(SearchPlan::RecentScan).await?;
+    if recent_scan.len() > filter.limit as usize {
+        return Ok(recent_scan);
     }
-    look(few_numbers_or_newest(pool, number).await?).await
+    run(few_numbers_or_time_order(pool, number).await?).await
 }
 
-async fn few_numbers_or_newest(pool: &Pool, number: &str) -> Result<Way, StoreError> {
+async fn few_numbers_or_time_order(pool: &Pool, number: &str) -> Result<SearchPlan, StoreError> {
     let mut found: [Vec<String>; 2] = Default::default();
     for (column, found) in NUMBERS.into_iter().zip(&mut found) {
-        for row in numbers(column, number).fetch_all(pool).await? {
+        for row in distinct_numbers(column, number).fetch_all(pool).await? {
             found.push(row.try_get(0)?);
         }
         if found.len() > FEW_NUMBERS as usize {
-            return Ok(Way::Newest);
+            return Ok(SearchPlan::TimeOrder);
         }
     }
     let gone = found.iter().all(Vec::is_empty);
-    Ok(if gone { Way::Newest } else { Way::FewNumbers(found) })
+    Ok(if gone { SearchPlan::TimeOrder } else { SearchPlan::FewNumbers(found) })
 }
 
-/// How many calls have a number that begins so: counted on the indexes, and not further than needed.
-pub(crate) fn are_few(number: &str) -> Query {
+/// The number of calls that match the number prefix, counted on the indexes and only up to the limit.
+pub(crate) fn count_matches(number: &str) -> Query {
     let mut values = Values::default();
-    let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
+    let (tenant, (low, high)) = (values.bind(TENANT), prefix_range(&mut values, number));
     let some = NUMBERS.map(|column| {
         format!("SELECT 1 FROM calls WHERE tenant = {tenant} AND {column} >= {low} AND {column} < {high}")
     });
-    values.query(format!("SELECT COUNT(*) FROM ({} LIMIT {RARE}) AS found", some.join(" UNION ALL ")))
+    values.query(format!("SELECT COUNT(*) FROM ({} LIMIT {FEW_CALLS}) AS found", some.join(" UNION ALL ")))
 }
 
-/// The numbers of a column that begin so, one more than are few: each is found from the one before without a look at its calls.
-pub(crate) fn numbers(column: &str, number: &str) -> Query {
+/// The distinct numbers of a column with this prefix, one more than the limit: each is found from the one before by an index seek.
+pub(crate) fn distinct_numbers(column: &str, number: &str) -> Query {
     let mut values = Values::default();
-    let (tenant, (low, high)) = (values.put(TENANT), span(&mut values, number));
+    let (tenant, (low, high)) = (values.bind(TENANT), prefix_range(&mut values, number));
     let most = FEW_NUMBERS + 1;
     let least = |after: &str| {
         format!(
@@ -146,20 +146,20 @@ pub(crate) fn numbers(column: &str, number: &str) -> Query {
     values.query(sql)
 }
 
-impl Way {
-    /// Ids are found first, and their rows are read of those that are left.
+impl SearchPlan {
+    /// The statement: the ids are found first, and full rows are read only for those of the page.
     pub(crate) fn query(&self, filter: &CallFilter) -> Query {
         let mut values = Values::default();
         let terms = Terms {
-            tenant: values.put(TENANT),
+            tenant: values.bind(TENANT),
             limit: filter.limit.saturating_add(1),
             range: range(&mut values, filter),
         };
         let found = match self {
-            Way::Newest => newest(&mut values, &terms, filter),
-            Way::FewCalls => few_calls(&mut values, &terms, filter),
-            Way::Lately => lately(&mut values, &terms, filter),
-            Way::FewNumbers(numbers) => few_numbers(&mut values, &terms, numbers),
+            SearchPlan::TimeOrder => time_order(&mut values, &terms, filter),
+            SearchPlan::FewCalls => few_calls(&mut values, &terms, filter),
+            SearchPlan::RecentScan => recent_scan(&mut values, &terms, filter),
+            SearchPlan::FewNumbers(distinct_numbers) => few_numbers(&mut values, &terms, distinct_numbers),
         };
         let columns: Vec<String> =
             TABLE.key.iter().chain(TABLE.rest).map(|column| format!("c.{column}")).collect();
@@ -170,13 +170,13 @@ impl Way {
             terms.limit,
             terms.tenant
         );
-        // Of those with many arms there are too many texts to keep a plan for each.
-        values.query(sql).persistent(!matches!(self, Way::FewNumbers(_)))
+        // Statements with many arms have too many variants to be cached.
+        values.query(sql).persistent(!matches!(self, SearchPlan::FewNumbers(_)))
     }
 }
 
-/// What each part of a query names: a placeholder, how many rows, and the condition of its time. (A limit is part of the text: SQLite makes
-/// a new plan for each value that is bound to one.)
+/// Parts shared by all arms of a statement: the placeholder of the tenant, the row limit and the condition of the time. (The limit is literal
+/// text: SQLite re-plans a statement for each value bound to a limit.)
 struct Terms {
     tenant: String,
     limit: u32,
@@ -184,7 +184,7 @@ struct Terms {
 }
 
 impl Terms {
-    /// The newest within one range of an index.
+    /// The newest calls of one index range.
     fn arm(&self, which: &str, name: &str) -> String {
         let Terms { tenant, limit, range } = self;
         format!(
@@ -194,25 +194,25 @@ impl Terms {
     }
 }
 
-/// On the way from the newest to the oldest.
-fn newest(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
-    let number = filter.number.as_ref().map(|number| begins(values, number));
+/// Scan from the newest to the oldest.
+fn time_order(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
+    let number = filter.number.as_ref().map(|number| prefix_condition(values, number));
     match &filter.user {
         None => terms.arm(number.as_deref().unwrap_or("1 = 1"), "everybody"),
-        // Two ranges of two indexes: with OR, the database would walk all calls of all users.
+        // Two range scans of two indexes: with OR, the database would scan the calls of all users.
         Some(user) => {
             let (user, number) =
-                (values.put(user.as_str()), number.map_or(String::new(), |number| format!(" AND {number}")));
+                (values.bind(user.as_str()), number.map_or(String::new(), |number| format!(" AND {number}")));
             USERS.map(|column| terms.arm(&format!("{column} = {user}{number}"), column)).join(" UNION ")
         }
     }
 }
 
-/// All calls of the numbers are sorted. `+started_at` keeps SQLite from walking all calls in their order instead.
+/// Sort all calls of the number prefix. `+started_at` keeps SQLite from scanning all calls in time order instead.
 fn few_calls(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
-    let (low, high) = span(values, filter.number.as_deref().unwrap_or_default());
+    let (low, high) = prefix_range(values, filter.number.as_deref().unwrap_or_default());
     let user = filter.user.as_ref().map_or(String::new(), |user| {
-        let user = values.put(user.as_str());
+        let user = values.bind(user.as_str());
         format!(" AND (user_id = {user} OR other_user = {user})")
     });
     let Terms { tenant, limit, range } = terms;
@@ -226,50 +226,51 @@ fn few_calls(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String 
     NUMBERS.map(of).join(" UNION ")
 }
 
-/// The newest calls, and those of them that have the number.
-fn lately(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
-    let (low, high) = span(values, filter.number.as_deref().unwrap_or_default());
-    let most = terms.limit.saturating_mul(LOOKED_THROUGH);
-    let begins = NUMBERS.map(|column| format!("({column} >= {low} AND {column} < {high})")).join(" OR ");
+/// The newest calls, filtered by the number prefix.
+fn recent_scan(values: &mut Values, terms: &Terms, filter: &CallFilter) -> String {
+    let (low, high) = prefix_range(values, filter.number.as_deref().unwrap_or_default());
+    let most = terms.limit.saturating_mul(SCAN_FACTOR);
+    let prefix_condition =
+        NUMBERS.map(|column| format!("({column} >= {low} AND {column} < {high})")).join(" OR ");
     let Terms { tenant, range, .. } = terms;
     format!(
         "SELECT id, began FROM (SELECT id, started_at AS began, from_number, to_number FROM calls \
-         WHERE tenant = {tenant} AND {range} ORDER BY started_at DESC, id DESC LIMIT {most}) AS lately WHERE {begins}"
+         WHERE tenant = {tenant} AND {range} ORDER BY started_at DESC, id DESC LIMIT {most}) AS lately WHERE {prefix_condition}"
     )
 }
 
-/// The newest calls of each number.
-fn few_numbers(values: &mut Values, terms: &Terms, numbers: &[Vec<String>; 2]) -> String {
+/// Merge the newest calls of each number.
+fn few_numbers(values: &mut Values, terms: &Terms, distinct_numbers: &[Vec<String>; 2]) -> String {
     let mut arms = Vec::new();
-    for (column, numbers) in NUMBERS.into_iter().zip(numbers) {
-        for number in numbers {
-            let which = format!("{column} = {}", values.put(number));
+    for (column, distinct_numbers) in NUMBERS.into_iter().zip(distinct_numbers) {
+        for number in distinct_numbers {
+            let which = format!("{column} = {}", values.bind(number));
             arms.push(terms.arm(&which, &format!("arm{}", arms.len())));
         }
     }
     arms.join(" UNION ")
 }
 
-/// After the cursor and within the time. The later end is one condition: of two, a database would walk from the wrong one.
+/// After the cursor and within the time range. The two upper bounds are merged into one: of two, a database would scan from the wrong one.
 fn range(values: &mut Values, filter: &CallFilter) -> String {
     let until = filter.until.map(|until| (until.as_micros(), ""));
     let cursor = filter.cursor.as_ref().map(|cursor| (cursor.started_at.as_micros(), cursor.id.as_str()));
     let (started_at, id) = until.into_iter().chain(cursor).min().unwrap_or((i64::MAX, ""));
-    let mut range = format!("(started_at, id) < ({}, {})", values.put(started_at), values.put(id));
+    let mut range = format!("(started_at, id) < ({}, {})", values.bind(started_at), values.bind(id));
     if let Some(since) = filter.since {
-        range.push_str(&format!(" AND started_at >= {}", values.put(since.as_micros())));
+        range.push_str(&format!(" AND started_at >= {}", values.bind(since.as_micros())));
     }
     range
 }
 
-/// From or to a number that begins so, said so that no index on numbers is taken for it.
-fn begins(values: &mut Values, number: &str) -> String {
-    let (length, number) = (values.put(number.chars().count() as i64), values.put(number));
+/// The prefix condition in a form that does not use the indexes on numbers.
+fn prefix_condition(values: &mut Values, number: &str) -> String {
+    let (length, number) = (values.bind(number.chars().count() as i64), values.bind(number));
     let of = |column| format!("substr({column}, 1, CAST({length} AS INTEGER)) = {number}");
     format!("({})", NUMBERS.map(of).join(" OR "))
 }
 
-/// From the first text that begins so to the last.
-fn span(values: &mut Values, number: &str) -> (String, String) {
-    (values.put(number), values.put(format!("{number}\u{10ffff}")))
+/// The range of texts that begin with the prefix.
+fn prefix_range(values: &mut Values, number: &str) -> (String, String) {
+    (values.bind(number), values.bind(format!("{number}\u{10ffff}")))
 }

@@ -1,4 +1,4 @@
-//! Table `calls`: one row per call, alive or over.
+//! Table `calls`: call records, live and ended.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +9,27 @@ use sqlx::AssertSqlSafe;
 
 use crate::limits::NUMBER_BYTES;
 use crate::pool::Pool;
-use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, json, with_keys, word};
+use crate::row::{KEYS_AT_ONCE, Query, Reader, TENANT, Table, enum_text, json, with_keys};
 use crate::sql::{Row, query};
 use crate::{Cursor, StoreError, legs};
 
-/// What the exchange is told at start.
+/// Runtime state that the switch restores at start.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeState {
-    /// Bindings, expired ones included.
+    /// Bindings, including expired ones.
     pub bindings: Vec<Binding>,
-    /// Calls without an ending, and their legs that were confirmed.
+    /// Calls that have not ended, with their confirmed legs.
     pub open_calls: Vec<(CallRecord, Vec<DialogSnapshot>)>,
-    /// What calls to the outside have used of late; see [`crate::Store::outside_since`].
+    /// Recent outbound time; see [`crate::Store::outside_since`].
     pub outside: Vec<OutboundCallTime>,
 }
 
-/// Calls, newest first.
+/// A page of calls, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct CallPage {
     /// The calls.
     pub calls: Vec<CallRecord>,
-    /// Where the next page begins; `None` where there is none.
+    /// Position of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) const TABLE: Table = Table {
     ],
 };
 
-/// A row, and the node that has (or had) the call.
+/// Bind a row with the node that has (or had) the call.
 pub(crate) fn bind_at(node: &str, call: &CallRecord, query: Query) -> Query {
     bind(call, query).bind(node)
 }
@@ -63,19 +63,19 @@ fn bind(call: &CallRecord, query: Query) -> Query {
         .bind(call.id.as_str().to_owned())
         .bind(call.user.as_str().to_owned())
         .bind(call.other_user.as_ref().map(UserId::to_string))
-        .bind(word(&call.direction))
-        .bind(word(&call.status))
+        .bind(enum_text(&call.direction))
+        .bind(enum_text(&call.status))
         .bind(indexed(&call.from_number))
         .bind(indexed(&call.to_number))
         .bind(call.device.clone())
         .bind(call.started_at.as_micros())
         .bind(call.answered_at.map(Timestamp::as_micros))
         .bind(call.ended_at.map(Timestamp::as_micros))
-        .bind(call.cause.as_ref().map(word))
+        .bind(call.cause.as_ref().map(enum_text))
         .bind(json(&call.trace))
 }
 
-/// As much of a number as an index takes: a phone may dial anything.
+/// The part of a number that fits into an index: a phone may dial a text of any length.
 fn indexed(number: &str) -> &str {
     number.get(..number.floor_char_boundary(NUMBER_BYTES)).unwrap_or_default()
 }
@@ -86,15 +86,15 @@ pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
         id: row.id()?,
         user: row.id()?,
         other_user: row.id_or_none()?,
-        direction: row.word()?,
-        status: row.word()?,
+        direction: row.enum_text()?,
+        status: row.enum_text()?,
         from_number: row.text()?,
         to_number: row.text()?,
         device: row.text_or_none()?,
         started_at: row.instant()?,
         answered_at: row.instant_or_none()?,
         ended_at: row.instant_or_none()?,
-        cause: row.word_or_none()?,
+        cause: row.enum_or_none()?,
         trace: row.json()?,
         legs: Vec::new(),
     })

@@ -1,50 +1,51 @@
-//! Moving a SQLite database to PostgreSQL: every table there is, in one transaction, so that an interrupted move leaves nothing behind.
+//! Copying a SQLite database to PostgreSQL: all tables in one transaction, so that an interrupted copy leaves nothing behind.
 
 use std::path::Path;
 
 use sqlx::AssertSqlSafe;
 
-use crate::limits::MOVED_VALUES;
-use crate::pool::{AdvisoryLock, Conn, Pool};
+use crate::advisory_lock::AdvisoryLock;
+use crate::limits::COPY_PARAMETERS;
+use crate::pool::{Conn, Pool};
 use crate::row::placeholders;
 use crate::sql::{Row, Value, query};
 use crate::{Store, StoreError, postgres};
 
-/// A table as SQLite describes it: nothing about it is written down twice, so no table can be forgotten.
-struct Moved {
+/// A table as SQLite's schema describes it, so that no table can be forgotten here.
+struct SourceTable {
     name: String,
-    columns: Vec<(String, Form)>,
+    columns: Vec<(String, ColumnType)>,
 }
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy)]
-enum Form {
+enum ColumnType {
     Text,
     Number,
     Bytes,
 }
 
 impl Store {
-    /// Copy everything to the empty database that `url` names, and answer how many rows each table has. `told` hears of each table that is done.
+    /// Copy all tables to the empty database that `url` names. Returns the total number of rows; `told` is called for each finished table.
     ///
-    /// Nothing may write to either meanwhile. The node of `data_dir` gets the calls, the bindings and the audio.
+    /// No process may write to either database meanwhile. The node of `data_dir` becomes the owner of calls, bindings and audio.
     pub async fn move_to(
         &self,
         url: &str,
         data_dir: &Path,
-        mut told: impl FnMut(&str, u64) + Send,
+        mut on_table_done: impl FnMut(&str, u64) + Send,
     ) -> Result<u64, StoreError> {
-        let Pool::Lite(_) = &self.writer else {
-            return Err(StoreError::Unsupported("the database is one of PostgreSQL already"));
+        let Pool::Sqlite(_) = &self.writer else {
+            return Err(StoreError::Unsupported("the database is a PostgreSQL database already"));
         };
-        if !postgres::speaks(url) {
+        if !postgres::is_postgres_url(url) {
             return Err(StoreError::Unsupported(
-                "a database is moved to PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
+                "the target must be PostgreSQL: write postgres://USER:PASSWORD@HOST/DATABASE",
             ));
         }
         let target = postgres::open(url, data_dir).await?;
         let mut tx = target.writer.begin().await?;
-        // Two that move to the same place come one after the other, and the second finds it taken.
+        // Two concurrent copies to the same target run one after the other, and the second finds it not empty.
         tx.lock(AdvisoryLock::Migrate).await?;
         let tables = self.tables().await?;
         for table in &tables {
@@ -55,16 +56,17 @@ impl Store {
         let mut total = 0;
         for table in &tables {
             self.copy(table, &mut tx).await?;
-            let (there, here) =
+            let (target_rows, source_rows) =
                 (count(&mut tx, &table.name).await?, count(&self.readers, &table.name).await?);
-            if there != here {
-                let fault = format!("table {} has {here} rows here and {there} there", table.name);
+            if target_rows != source_rows {
+                let fault =
+                    format!("table {} has {source_rows} rows here and {target_rows} there", table.name);
                 return Err(StoreError::Damaged { table: "moved", fault });
             }
-            total += here as u64;
-            told(&table.name, here as u64);
+            total += source_rows as u64;
+            on_table_done(&table.name, source_rows as u64);
         }
-        // What is not over, and audio in the data directory, is held by the node that it was held by.
+        // The node that owned open calls, bindings and audio files still does.
         for sql in [
             "UPDATE calls SET node = $1 WHERE ended_at IS NULL",
             "UPDATE bindings SET node = $1",
@@ -78,7 +80,7 @@ impl Store {
         Ok(total)
     }
 
-    async fn tables(&self) -> Result<Vec<Moved>, StoreError> {
+    async fn tables(&self) -> Result<Vec<SourceTable>, StoreError> {
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'migrations' \
                    ORDER BY name";
         let mut tables = Vec::new();
@@ -89,17 +91,17 @@ impl Store {
                 .fetch_all(&self.readers)
                 .await?;
             let columns = columns.iter().map(column).collect::<Result<_, _>>()?;
-            tables.push(Moved { name, columns });
+            tables.push(SourceTable { name, columns });
         }
         Ok(tables)
     }
 
-    async fn copy(&self, table: &Moved, tx: &mut Conn) -> Result<(), StoreError> {
+    async fn copy(&self, table: &SourceTable, tx: &mut Conn) -> Result<(), StoreError> {
         let (name, width) = (&table.name, table.columns.len());
         let names: Vec<String> = table.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         let names = names.join(", ");
         let read = format!("SELECT rowid, {names} FROM \"{name}\" WHERE rowid > $1 ORDER BY rowid LIMIT $2");
-        let most = (MOVED_VALUES / width.max(1)).max(1);
+        let most = (COPY_PARAMETERS / width.max(1)).max(1);
         let mut after = i64::MIN;
         loop {
             let rows = query(AssertSqlSafe(read.clone())).bind(after).bind(most as i64);
@@ -108,8 +110,8 @@ impl Store {
             after = last.try_get(0)?;
             let mut values = Vec::with_capacity(rows.len() * width);
             for row in &rows {
-                for (place, (_, form)) in table.columns.iter().enumerate() {
-                    values.push(value(row, place + 1, *form)?);
+                for (place, (_, column_type)) in table.columns.iter().enumerate() {
+                    values.push(value(row, place + 1, *column_type)?);
                 }
             }
             let each: Vec<String> =
@@ -121,24 +123,24 @@ impl Store {
     }
 }
 
-fn column(row: &Row) -> Result<(String, Form), StoreError> {
+fn column(row: &Row) -> Result<(String, ColumnType), StoreError> {
     let (name, declared): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-    let form = match declared.as_str() {
-        "TEXT" => Form::Text,
-        "BIGINT" => Form::Number,
-        "BYTEA" => Form::Bytes,
+    let column_type = match declared.as_str() {
+        "TEXT" => ColumnType::Text,
+        "BIGINT" => ColumnType::Number,
+        "BYTEA" => ColumnType::Bytes,
         other => {
             return Err(StoreError::Damaged { table: "moved", fault: format!("column {name} is {other}") });
         }
     };
-    Ok((name, form))
+    Ok((name, column_type))
 }
 
-fn value(row: &Row, place: usize, form: Form) -> Result<Value, StoreError> {
-    Ok(match form {
-        Form::Text => Value::Text(row.try_get(place)?),
-        Form::Number => Value::Number(row.try_get(place)?),
-        Form::Bytes => Value::Bytes(row.try_get(place)?),
+fn value(row: &Row, place: usize, column_type: ColumnType) -> Result<Value, StoreError> {
+    Ok(match column_type {
+        ColumnType::Text => Value::Text(row.try_get(place)?),
+        ColumnType::Number => Value::Number(row.try_get(place)?),
+        ColumnType::Bytes => Value::Bytes(row.try_get(place)?),
     })
 }
 

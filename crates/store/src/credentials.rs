@@ -1,4 +1,4 @@
-//! Table `credentials`: digest HA1s, never a password.
+//! Table `credentials`: digest HA1 of SIP credentials, never a password.
 
 use model::{Credential, ExtensionId, Ha1};
 
@@ -35,7 +35,7 @@ pub(crate) fn read(row: &Row) -> Result<Credential, StoreError> {
     })
 }
 
-/// Both hashes in one column: they are there together or not at all.
+/// Decode both hashes from one column: they exist together or not at all.
 fn by_number(both: &[u8]) -> Result<Ha1, StoreError> {
     let damaged =
         || StoreError::Damaged { table: TABLE.name, fault: "ha1_by_number has the wrong length".into() };

@@ -1,17 +1,18 @@
-//! Table `deliveries`: each event on its way to each webhook, and how far that has come.
+//! Table `deliveries`: deliveries of events to webhooks, with their state.
 
 use base::{Id, Kind, Timestamp};
 use model::{UserId, Webhook, WebhookId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{Query, Reader, TENANT, Table, placeholders, upsert};
 use crate::sql::{Row, query};
 use crate::webhooks::active_hooks;
-use crate::{Audit, Event, Store, StoreError, audit};
+use crate::{Audit, Event, Store, StoreError, events};
 
-/// Marks ids of deliveries; see [`DeliveryId`].
+/// Id prefix of [`DeliveryId`].
 #[derive(Clone, Copy, Debug)]
 pub enum DeliveryKind {}
 
@@ -19,22 +20,22 @@ impl Kind for DeliveryKind {
     const PREFIX: &'static str = "dlv";
 }
 
-/// `dlv_…`: the same for each attempt, so that who receives can recognise repeats.
+/// `dlv_…`: the same for every attempt, so that the receiver can recognise repeats.
 pub type DeliveryId = Id<DeliveryKind>;
 
-/// How far a delivery has come.
+/// State of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeliveryStatus {
-    /// It waits for its next attempt.
+    /// Waiting for its next attempt.
     Pending,
-    /// It was taken.
+    /// Accepted by the receiver.
     Delivered,
-    /// It was given up: a dead letter.
+    /// Given up: a dead letter.
     Dead,
 }
 
 impl DeliveryStatus {
-    /// As in the table and in JSON.
+    /// The name in the table and in JSON: `pending`, `delivered`, `dead`.
     pub fn as_str(self) -> &'static str {
         match self {
             DeliveryStatus::Pending => "pending",
@@ -43,89 +44,89 @@ impl DeliveryStatus {
         }
     }
 
-    /// The status of that name.
+    /// The status with this name.
     pub fn parse(text: &str) -> Option<DeliveryStatus> {
         let all = [DeliveryStatus::Pending, DeliveryStatus::Delivered, DeliveryStatus::Dead];
         all.into_iter().find(|status| status.as_str() == text)
     }
 }
 
-/// One event on its way to one webhook.
+/// Delivery of one event to one webhook.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
 pub struct Delivery {
     pub id: DeliveryId,
     pub webhook: WebhookId,
-    /// The number of the event.
+    /// Number of the event.
     pub seq: i64,
     pub kind: String,
-    /// What the event is about; what is about the same is delivered in order.
+    /// Subject of the event; deliveries of the same subject are sent in order.
     pub subject: String,
     pub status: DeliveryStatus,
     pub attempts: u32,
     pub next_at: Timestamp,
-    /// The bytes that are sent, in each attempt the same.
+    /// Request body, the same in every attempt.
     pub body: String,
-    /// The HTTP status of the last answer.
+    /// HTTP status of the last response.
     pub answer: Option<u16>,
-    /// Why the last attempt failed.
+    /// Reason of the last failure.
     pub fault: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
 
-/// Which deliveries, newest first.
+/// Filter of a list of deliveries, newest first.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct DeliveryFilter {
     pub webhook: WebhookId,
     pub status: Option<DeliveryStatus>,
-    /// Only those of events before this one.
+    /// Only those of events before this number.
     pub before: Option<i64>,
     pub limit: u32,
 }
 
-/// What is to be sent now.
+/// A delivery to send now.
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// What.
+    /// The delivery.
     pub delivery: Delivery,
-    /// Where to.
+    /// Its webhook.
     pub webhook: Webhook,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attempt {
     /// What follows.
     pub outcome: Outcome,
-    /// The HTTP status, where there was an answer.
+    /// HTTP status of the response, if any.
     pub answer: Option<u16>,
-    /// What was wrong.
+    /// Reason of a failure.
     pub fault: Option<String>,
-    /// When.
+    /// Time of the attempt.
     pub at: Timestamp,
 }
 
 /// What follows from an attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It was taken.
+    /// Accepted by the receiver.
     Delivered,
-    /// Again, then.
+    /// Retry at this time.
     Again(Timestamp),
-    /// Never again, unless somebody says so.
+    /// A dead letter; sent again only on request.
     Dead,
 }
 
-/// Events that are looked at in one transaction.
+/// Events processed in one transaction.
 const EVENTS_AT_ONCE: i64 = 200;
-/// Deliveries of one webhook that may wait; what comes on top is a dead letter at once.
-const WAITING: i64 = 10_000;
-/// Events about deliveries make no deliveries.
-const UNTOLD: &str = "webhook_delivery_retried";
-/// How far events were turned into deliveries.
-const MARK: &str = "webhooks";
+/// Maximum number of pending deliveries of one webhook; further ones become dead letters at once.
+const MAX_PENDING: i64 = 10_000;
+/// Event type without deliveries: it is about a delivery itself.
+const WITHOUT_DELIVERY: &str = "webhook_delivery_retried";
+/// Name of the mark that holds the last event turned into deliveries.
+const MARK_NAME: &str = "webhooks";
 
 const DELIVERIES: Table = Table {
     name: "deliveries",
@@ -183,7 +184,7 @@ fn read_delivery(row: &Row) -> Result<Delivery, StoreError> {
 }
 
 impl Store {
-    /// Make deliveries of the events that came since the last time: each event, for each webhook, once. Answers whether there may be more.
+    /// Create the deliveries of new events, one per event and webhook. Returns whether more events may be waiting.
     pub async fn fan_out(&self, now: Timestamp) -> Result<bool, StoreError> {
         let active = self.webhooks(None).await?.into_iter().any(|hook| hook.active);
         if !active {
@@ -195,17 +196,17 @@ impl Store {
         let first = hooks.iter().map(|hook| hook.since).min().unwrap_or(i64::MAX);
         let mark = query("SELECT seq FROM marks WHERE tenant = $1 AND name = $2")
             .bind(TENANT)
-            .bind(MARK)
+            .bind(MARK_NAME)
             .fetch_optional(&mut *tx)
             .await?;
         let done: i64 = mark.map(|row| row.try_get(0)).transpose()?.unwrap_or(0).max(first);
         let sql = format!(
             "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-            audit::columns()
+            events::columns()
         );
         let rows = query(AssertSqlSafe(sql)).bind(TENANT).bind(done).bind(EVENTS_AT_ONCE);
         let rows = rows.fetch_all(&mut *tx).await?;
-        let events: Vec<Event> = rows.iter().map(audit::read).collect::<Result<_, _>>()?;
+        let events: Vec<Event> = rows.iter().map(events::read).collect::<Result<_, _>>()?;
         let Some(last) = events.last().map(|event| event.seq) else { return Ok(false) };
         for hook in &hooks {
             let made = deliveries_for(hook, &events, now);
@@ -216,7 +217,7 @@ impl Store {
              ON CONFLICT (tenant, name) DO UPDATE SET seq = excluded.seq",
         )
         .bind(TENANT)
-        .bind(MARK)
+        .bind(MARK_NAME)
         .bind(last)
         .execute(&mut *tx)
         .await?;
@@ -224,8 +225,8 @@ impl Store {
         Ok(events.len() as i64 == EVENTS_AT_ONCE)
     }
 
-    /// Take what is due: at most `most`, at most `each` of one webhook, and of what is about the same thing only the first. Nobody else gets
-    /// it before `until`; webhooks that are `busy` with what was taken before wait; who takes it and dies has sent it once or not at all, and it is sent again.
+    /// Take due deliveries: at most `most`, at most `each` per webhook, and only the first of each subject. They are hidden from other takers
+    /// until `until`. Webhooks in `busy` are skipped. If the taker dies, the deliveries become due again at `until`: they are sent at least once.
     pub async fn take_due(
         &self,
         now: Timestamp,
@@ -276,7 +277,7 @@ impl Store {
         Ok(due)
     }
 
-    /// When the next delivery is due.
+    /// Time of the next due delivery.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let row = query("SELECT MIN(next_at) FROM deliveries WHERE tenant = $1 AND status = 'pending'")
             .bind(TENANT)
@@ -285,7 +286,7 @@ impl Store {
         Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
     }
 
-    /// Write down what an attempt came to.
+    /// Store the result of an attempt.
     pub async fn attempted(&self, id: &DeliveryId, attempt: &Attempt) -> Result<(), StoreError> {
         let (status, next_at) = match attempt.outcome {
             Outcome::Delivered => (DeliveryStatus::Delivered, attempt.at),
@@ -334,7 +335,7 @@ impl Store {
         row.as_ref().map(read_delivery).transpose()
     }
 
-    /// Send a dead letter again, as if for the first time.
+    /// Send a dead letter again, with its attempts reset.
     pub async fn retry_delivery(
         &self,
         id: &DeliveryId,
@@ -352,20 +353,20 @@ impl Store {
         .bind(id.as_str())
         .execute(&mut *tx)
         .await?;
-        audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        events::insert(&mut tx, &audit).await?;
+        self.commit_with_events(tx).await
     }
 }
 
 fn deliveries_for(hook: &Webhook, events: &[Event], now: Timestamp) -> Vec<Delivery> {
     let wanted = events.iter().filter(|event| {
         event.seq > hook.since
-            && event.kind != UNTOLD
+            && event.kind != WITHOUT_DELIVERY
             && hook.wants(&event.kind, [event.user.as_ref(), event.other_user.as_ref()])
     });
     let made = wanted.filter_map(|event| {
         Some(Delivery {
-            // Of the webhook and the event: made twice, it is the same.
+            // Derived from webhook and event: creating it twice gives the same id.
             id: DeliveryId::parse(&format!(
                 "dlv_{}_{}",
                 hook.id.as_str().trim_start_matches("hook_"),
@@ -389,7 +390,7 @@ fn deliveries_for(hook: &Webhook, events: &[Event], now: Timestamp) -> Vec<Deliv
     made.collect()
 }
 
-/// What is sent of an event: what everybody may know who may read it. Keys and addresses stay in the audit.
+/// Request body of an event: what every user who may read it may know. Keys and client addresses stay in the audit trail.
 fn body_of(event: &Event) -> String {
     json!({
         "id": event.seq,
@@ -412,7 +413,7 @@ async fn insert_deliveries(tx: &mut Conn, hook: &Webhook, mut made: Vec<Delivery
             .bind(hook.id.as_str())
             .fetch_one(&mut *tx)
             .await?;
-    let room = (WAITING - row.try_get::<i64>(0)?).max(0) as usize;
+    let room = (MAX_PENDING - row.try_get::<i64>(0)?).max(0) as usize;
     for late in made.iter_mut().skip(room) {
         late.status = DeliveryStatus::Dead;
         late.fault = Some("too many deliveries of this webhook are waiting".into());

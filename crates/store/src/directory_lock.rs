@@ -1,36 +1,25 @@
-//! A turn to change the directory where several nodes may: what is decided while it is held is decided on what is true.
+//! Cluster-wide write lock on the directory (PostgreSQL advisory lock). The holder has applied all committed changes, so its validation runs on
+//! current data.
 
 use model::Change;
 use model::voicemail::Delivery;
 
-use crate::pool::{AdvisoryLock, Tx};
-use crate::{Audit, Store, StoreError, audit};
+use crate::advisory_lock::AdvisoryLock;
+use crate::outbox::{self, OutboxBatch};
+use crate::pool::Tx;
+use crate::{Audit, Store, StoreError};
 
-/// See the module. On SQLite nobody else writes, and it costs nothing.
+/// The held lock. With SQLite there is only one writer, and it costs nothing.
 #[derive(Debug)]
 pub struct DirectoryLock {
     store: Store,
     tx: Option<Tx>,
-    /// What other nodes have committed meanwhile.
+    /// Changes that other nodes have committed since `seen`.
     pub news: OutboxBatch,
 }
 
-/// What was committed to the outbox after a row of it.
-#[derive(Clone, PartialEq, Debug)]
-pub enum OutboxBatch {
-    /// These changes, in the order of their commits.
-    Changes {
-        /// The row up to which they reach; the one that was asked for where there are none.
-        reached: i64,
-        /// The changes.
-        changes: Vec<Change>,
-    },
-    /// Some of it is forgotten already: the directory must be loaded anew.
-    Truncated,
-}
-
 impl Store {
-    /// Take the pen, for who knows the directory as it was after row `seen` of the outbox.
+    /// Take the lock. `seen`: the outbox row up to which the caller has applied all changes.
     pub async fn lock_directory(&self, seen: i64) -> Result<DirectoryLock, StoreError> {
         let store = self.clone();
         if !self.is_shared() {
@@ -44,14 +33,14 @@ impl Store {
         tx.lock(AdvisoryLock::Outbox).await?;
         let (mut reached, mut changes) = (seen, Vec::new());
         loop {
-            match audit::news(&mut *tx, reached).await? {
+            match outbox::batch_after(&mut *tx, reached).await? {
                 OutboxBatch::Truncated => {
                     return Ok(DirectoryLock { store, tx: Some(tx), news: OutboxBatch::Truncated });
                 }
                 OutboxBatch::Changes { reached: same, .. } if same == reached => break,
-                OutboxBatch::Changes { reached: further, changes: told } => {
+                OutboxBatch::Changes { reached: further, changes: batch } => {
                     reached = further;
-                    changes.extend(told);
+                    changes.extend(batch);
                 }
             }
         }
@@ -60,12 +49,12 @@ impl Store {
 }
 
 impl DirectoryLock {
-    /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
+    /// Commit changes with their outbox rows and an event in one transaction. Returns the number of the last outbox row.
     pub async fn write(self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    /// As [`DirectoryLock::write`], with notification mails to send and several events of the same time.
     pub async fn write_all(
         self,
         changes: &[Change],

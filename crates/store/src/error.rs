@@ -1,77 +1,77 @@
-//! What can go wrong with what is kept.
+//! Errors of the store.
 
 use std::path::PathBuf;
 
-/// A fault of the store, and what it means for the one who asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The configured address names no database that we speak.
+    /// `store.url` names no supported database.
     #[error(
         "store.url {url:?} is not understood: write sqlite:FILE, as in sqlite:centralita.db, or postgres://USER:PASSWORD@HOST/DATABASE"
     )]
     Url {
-        /// As configured, without its password.
+        /// The URL as configured, without its password.
         url: String,
     },
-    /// The address of a PostgreSQL says what is not understood.
+    /// Unknown parameter of a PostgreSQL URL.
     #[error("the parameter {name:?} of store.url is not understood; there are {known}")]
     Parameter {
-        /// Which; `?` where it may hold a part of a password.
+        /// Its name; `?` where it could be part of a password.
         name: String,
-        /// What may stand there.
+        /// The accepted parameters or values.
         known: String,
     },
-    /// The connection cannot be encrypted as it is wanted.
+    /// The TLS connection cannot be established as configured.
     #[error(
-        "PostgreSQL cannot be spoken with over TLS: {fault}. (sslmode=verify-ca and verify-full want a certificate that an authority of \
-         sslrootcert=FILE has signed, or a public one; verify-full wants the host's name in it too)"
+        "the TLS connection to PostgreSQL failed: {fault}. (sslmode=verify-ca and verify-full need a certificate signed by an authority \
+         of sslrootcert=FILE, or by a public one; with verify-full it must contain the host's name)"
     )]
     Tls {
-        /// What is wrong.
+        /// The fault, as the TLS library reports it.
         fault: String,
     },
-    /// The directory or file could not be made or read.
+    /// A directory or file could not be created or read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is there, and is something else.
+    /// The database file exists and is not a SQLite database.
     #[error("{} is not a SQLite database: store.url names another file, or this one is damaged; nothing was changed", path.display())]
     NoDatabase {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
-    /// The database was written by another version of this program.
-    #[error("migration {version} of the database is not ours ({fault}): it was written by another version")]
+    /// The database was migrated by another version of this program.
+    #[error("migration {version} of the database was written by another version of Centralita ({fault})")]
     Migration {
         /// Number of the migration.
         version: i64,
-        /// What is wrong with it.
+        /// The fault.
         fault: &'static str,
     },
-    /// A file that was to become the database cannot be one.
+    /// A file that should be restored is not a usable database.
     #[error("{}: {fault}", path.display())]
     NotADatabase {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         fault: String,
     },
-    /// The database was written by a later version of this program.
+    /// The database was migrated by a later version of this program.
     #[error(
         "the database was written by a later version of Centralita (its schema is {found}, this version knows {known}): start that \
          version, or put back a backup made by this one; nothing was changed"
     )]
     Newer {
-        /// The schema found.
+        /// Number of its last migration.
         found: i64,
-        /// The last one known.
+        /// Number of the last migration of this program.
         known: i64,
     },
-    /// The database holds what another program has put there.
+    /// The database contains tables of another program.
     #[error(
         "the database that store.url names belongs to another program (it has a table {table:?}): name an empty database or one of \
          Centralita; nothing was changed"
@@ -80,46 +80,46 @@ pub enum StoreError {
         /// The first such table.
         table: String,
     },
-    /// Something of that name is there already.
-    #[error("already there: {what}")]
+    /// A unique key exists already.
+    #[error("already exists: {what}")]
     Duplicate {
-        /// The column that must be unique.
+        /// The driver's message, which names the unique column.
         what: String,
     },
-    /// A row cannot be read.
+    /// A row cannot be decoded.
     #[error("a row of table {table} is damaged: {fault}")]
     Damaged {
         /// The table.
         table: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         fault: String,
     },
-    /// The database did not answer, or refused.
+    /// The database reported an error, or the connection failed.
     #[error("database: {0}")]
     Database(sqlx::Error),
-    /// The database has not answered in time, or did not a moment ago.
+    /// The database did not answer in time, or the circuit breaker is open.
     #[error("the database does not answer")]
     Away,
-    /// A database that was to be filled holds something already.
-    #[error("table {table} is not empty there: name an empty database")]
+    /// The target database of a copy is not empty.
+    #[error("table {table} of the target database is not empty: name an empty database")]
     NotEmpty {
-        /// The first such table.
+        /// The first table with rows.
         table: String,
     },
-    /// What was asked for cannot be done with this database.
+    /// Not possible with this kind of database.
     #[error("{0}")]
     Unsupported(&'static str),
 }
 
 impl StoreError {
-    /// Whether the database is not there, as opposed to one that says no: the same may succeed later.
+    /// Whether the database is unavailable, as opposed to refusing the statement: a retry may succeed.
     pub fn is_away(&self) -> bool {
         match self {
             StoreError::Away => true,
             StoreError::Database(error) => match error {
-                sqlx::Error::Database(fault) => match lite_code(&**fault) {
-                    Some(code) => SQLITE_AWAY.contains(&code),
-                    // Class 08: the connection; 53: too many of something; 57: shutting down, starting up (PostgreSQL, appendix A).
+                sqlx::Error::Database(fault) => match sqlite_code(&**fault) {
+                    Some(code) => SQLITE_UNAVAILABLE.contains(&code),
+                    // Class 08: connection; 53: insufficient resources; 57: shutting down or starting up (PostgreSQL, appendix A).
                     None => fault
                         .code()
                         .is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class))),
@@ -148,14 +148,14 @@ impl StoreError {
         }
     }
 
-    /// Whether there is no room for a write: it succeeds once there is.
+    /// Whether the disk is full: a retry succeeds once there is room.
     pub fn is_full(&self) -> bool {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match self {
             StoreError::Io { source, .. } => matches!(source.kind(), StorageFull | QuotaExceeded),
-            StoreError::Database(sqlx::Error::Database(fault)) => match lite_code(&**fault) {
+            StoreError::Database(sqlx::Error::Database(fault)) => match sqlite_code(&**fault) {
                 Some(code) => code == SQLITE_FULL,
-                // disk_full
+                // SQLSTATE disk_full
                 None => fault.code().is_some_and(|code| code == "53100"),
             },
             _ => false,
@@ -166,11 +166,11 @@ impl StoreError {
 /// Primary result codes of SQLite (<https://sqlite.org/rescode.html>).
 const SQLITE_FULL: u8 = 13;
 pub(crate) const SQLITE_NOTADB: u8 = 26;
-/// Busy, locked, read-only, I/O error, full, cannot open: what another attempt may find gone.
-const SQLITE_AWAY: [u8; 6] = [5, 6, 8, 10, SQLITE_FULL, 14];
+/// Busy, locked, read-only, I/O error, full, cannot open: conditions that may pass.
+const SQLITE_UNAVAILABLE: [u8; 6] = [5, 6, 8, 10, SQLITE_FULL, 14];
 
-/// The primary result code of a fault that SQLite told.
-pub(crate) fn lite_code(fault: &dyn sqlx::error::DatabaseError) -> Option<u8> {
+/// The primary result code of a SQLite error.
+pub(crate) fn sqlite_code(fault: &dyn sqlx::error::DatabaseError) -> Option<u8> {
     let fault = fault.try_downcast_ref::<sqlx::sqlite::SqliteError>()?;
     // An extended code has the primary one in its lowest byte.
     let code: i32 = sqlx::error::DatabaseError::code(fault)?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! What the journal says, told as events (S88–S95): each fact once and, for one call, in order, in the transaction that makes its rows.
+//! Builds events from journal records (S88–S95): each event once and, for one call, in order, in the transaction that writes the rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,33 +8,34 @@ use model::{CallId, CallRecord, Cause, UserId};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{KEYS_AT_ONCE, TENANT, insert, placeholders};
 use crate::sql::query;
-use crate::{StoreError, audit};
+use crate::{StoreError, events};
 
-/// An event without an asker.
+/// An event without a requesting API key.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Fact {
+pub(crate) struct NewEvent {
     pub at: Timestamp,
     pub kind: &'static str,
     pub user: Option<UserId>,
-    /// Who may read it besides: the other end of a call.
+    /// The user at the other end of a call, who may read it too.
     pub other_user: Option<UserId>,
     pub subject: String,
     pub detail: Value,
 }
 
-/// Column `told` of a call: which of its events are written.
+/// Bits of column `told` of a call: which of its events are written.
 const STARTED: i64 = 1;
 const RINGING: i64 = 2;
 const ANSWERED: i64 = 4;
 const ENDED: i64 = 8;
 const EMERGENCY: i64 = 16;
 
-/// As much of a call as its events show.
+/// The fields of a call that its events show, and its `told` bits.
 #[derive(Clone)]
-struct Told {
+struct CallSummary {
     told: i64,
     user: Option<UserId>,
     other_user: Option<UserId>,
@@ -43,41 +44,41 @@ struct Told {
     to: String,
 }
 
-/// The facts about calls in a batch, and what column `told` says afterwards. `calls` holds the last word about each.
-pub(crate) async fn of_calls(
+/// The events of the calls in a batch, and the new values of column `told`. `calls` holds the last record of each call.
+pub(crate) async fn call_events_of(
     tx: &mut Conn,
     calls: &BTreeMap<&CallId, &CallRecord>,
-    notes: &BTreeMap<&CallId, Vec<&CallEvent>>,
-) -> Result<(Vec<Fact>, Vec<(CallId, i64)>), StoreError> {
-    let ids: BTreeSet<&CallId> = calls.keys().chain(notes.keys()).copied().collect();
-    let mut known = known_calls(tx, &ids).await?;
-    let (mut facts, mut marks) = (Vec::new(), Vec::new());
+    journalled: &BTreeMap<&CallId, Vec<&CallEvent>>,
+) -> Result<(Vec<NewEvent>, Vec<(CallId, i64)>), StoreError> {
+    let ids: BTreeSet<&CallId> = calls.keys().chain(journalled.keys()).copied().collect();
+    let mut stored = stored_calls(tx, &ids).await?;
+    let (mut events, mut marks) = (Vec::new(), Vec::new());
     for id in ids {
         let record = calls.get(id).copied();
-        let there = known.remove(id.as_str());
-        let before = there.as_ref().map_or(0, |call| call.told);
-        let Some(call) = record.map(seen).or(there) else { continue };
+        let row = stored.remove(id.as_str());
+        let before = row.as_ref().map_or(0, |call| call.told);
+        let Some(call) = record.map(summary).or(row) else { continue };
         let mut told = before;
-        let mut tell = |bit: i64, at: Timestamp, more: &[(&str, Value)]| {
+        let mut emit = |bit: i64, at: Timestamp, more: &[(&str, Value)]| {
             if told & (bit | ENDED) == 0 {
                 told |= bit;
-                facts.push(call_fact(id, &call, bit, at, more));
+                events.push(call_event(id, &call, bit, at, more));
             }
         };
         if let Some(record) = record {
-            tell(STARTED, record.started_at, &[]);
+            emit(STARTED, record.started_at, &[]);
         }
-        for note in notes.get(id).into_iter().flatten() {
-            match note {
-                CallEvent::Ringing { at, .. } => tell(RINGING, *at, &[]),
-                CallEvent::Answered { at, .. } => tell(ANSWERED, *at, &[]),
-                CallEvent::Emergency { at, .. } => tell(EMERGENCY, *at, &[]),
+        for entry in journalled.get(id).into_iter().flatten() {
+            match entry {
+                CallEvent::Ringing { at, .. } => emit(RINGING, *at, &[]),
+                CallEvent::Answered { at, .. } => emit(ANSWERED, *at, &[]),
+                CallEvent::Emergency { at, .. } => emit(EMERGENCY, *at, &[]),
                 CallEvent::WrongAnswer { .. } | CallEvent::Outside(_) | CallEvent::SpendAlert { .. } => {}
             }
         }
         if let Some(record) = record.filter(|record| record.ended_at.is_some()) {
             if let Some(at) = record.answered_at {
-                tell(ANSWERED, at, &[]);
+                emit(ANSWERED, at, &[]);
             }
             let at = record.ended_at.unwrap_or_default();
             let more = [
@@ -85,27 +86,27 @@ pub(crate) async fn of_calls(
                 ("endReason", record.cause.map(Cause::code).into()),
                 ("durationSeconds", record.duration_seconds(at).into()),
             ];
-            tell(ENDED, at, &more);
+            emit(ENDED, at, &more);
         }
         if told != before {
             marks.push((id.clone(), told));
         }
     }
-    Ok((facts, marks))
+    Ok((events, marks))
 }
 
-fn seen(record: &CallRecord) -> Told {
-    Told {
+fn summary(record: &CallRecord) -> CallSummary {
+    CallSummary {
         told: 0,
         user: Some(record.user.clone()),
         other_user: record.other_user.clone(),
-        direction: crate::row::word(&record.direction),
+        direction: crate::row::enum_text(&record.direction),
         from: record.from_number.clone(),
         to: record.to_number.clone(),
     }
 }
 
-fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, Value)]) -> Fact {
+fn call_event(id: &CallId, call: &CallSummary, bit: i64, at: Timestamp, more: &[(&str, Value)]) -> NewEvent {
     let (kind, status) = match bit {
         STARTED => ("call_started", "queued"),
         RINGING => ("call_ringing", "ringing"),
@@ -121,12 +122,15 @@ fn call_fact(id: &CallId, call: &Told, bit: i64, at: Timestamp, more: &[(&str, V
         detail[*name] = value.clone();
     }
     let other_user = call.other_user.clone().filter(|other| Some(other) != call.user.as_ref());
-    Fact { at, kind, user: call.user.clone(), other_user, subject: id.to_string(), detail }
+    NewEvent { at, kind, user: call.user.clone(), other_user, subject: id.to_string(), detail }
 }
 
-async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<String, Told>, StoreError> {
+async fn stored_calls(
+    tx: &mut Conn,
+    ids: &BTreeSet<&CallId>,
+) -> Result<BTreeMap<String, CallSummary>, StoreError> {
     let ids: Vec<&CallId> = ids.iter().copied().collect();
-    let mut known = BTreeMap::new();
+    let mut stored = BTreeMap::new();
     for some in ids.chunks(KEYS_AT_ONCE) {
         let sql = format!(
             "SELECT id, told, user_id, other_user, direction, from_number, to_number FROM calls \
@@ -137,7 +141,7 @@ async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
         for row in rows {
             let user = |text: Option<String>| text.and_then(|text| UserId::parse(&text).ok());
-            let call = Told {
+            let call = CallSummary {
                 told: row.try_get(1)?,
                 user: user(row.try_get(2)?),
                 other_user: user(row.try_get(3)?),
@@ -145,19 +149,19 @@ async fn known_calls(tx: &mut Conn, ids: &BTreeSet<&CallId>) -> Result<BTreeMap<
                 from: row.try_get(5)?,
                 to: row.try_get(6)?,
             };
-            known.insert(row.try_get(0)?, call);
+            stored.insert(row.try_get(0)?, call);
         }
     }
-    Ok(known)
+    Ok(stored)
 }
 
-/// Write down which events of these calls are told.
-pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
-    let mut alike: BTreeMap<i64, Vec<&CallId>> = BTreeMap::new();
+/// Store which events of these calls are written.
+pub(crate) async fn mark_written(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), StoreError> {
+    let mut by_bits: BTreeMap<i64, Vec<&CallId>> = BTreeMap::new();
     for (call, told) in marks {
-        alike.entry(*told).or_default().push(call);
+        by_bits.entry(*told).or_default().push(call);
     }
-    for (told, calls) in alike {
+    for (told, calls) in by_bits {
         for some in calls.chunks(KEYS_AT_ONCE) {
             let sql = format!(
                 "UPDATE calls SET told = $1 WHERE tenant = $2 AND id IN ({})",
@@ -170,24 +174,24 @@ pub(crate) async fn mark(tx: &mut Conn, marks: &[(CallId, i64)]) -> Result<(), S
     Ok(())
 }
 
-/// A binding, or when it went.
-pub(crate) type State<'r> = Result<&'r Binding, Timestamp>;
+/// A binding, or the time of its removal.
+pub(crate) type BindingState<'r> = Result<&'r Binding, Timestamp>;
 
-/// What happened to one contact, in order; refreshes that follow each other are one.
-pub(crate) type States<'r> = BTreeMap<(&'r str, &'r str), Vec<State<'r>>>;
+/// States of each contact in order; successive refreshes are merged.
+pub(crate) type BindingStates<'r> = BTreeMap<(&'r str, &'r str), Vec<BindingState<'r>>>;
 
-/// The facts about phones: who came and who went, never who only refreshed.
-pub(crate) async fn of_bindings(
+/// The events of registrations: added and removed contacts, not refreshes.
+pub(crate) async fn registration_events(
     tx: &mut Conn,
-    told: &States<'_>,
+    contacts: &BindingStates<'_>,
     node: &str,
-) -> Result<Vec<Fact>, StoreError> {
-    let there = bound(tx, told).await?;
+) -> Result<Vec<NewEvent>, StoreError> {
+    let holders = stored_contacts(tx, contacts).await?;
     let mut changes = Vec::new();
-    for ((username, contact), states) in told {
-        let holder = there.get(&((*username).to_owned(), (*contact).to_owned()));
+    for ((username, contact), states) in contacts {
+        let holder = holders.get(&((*username).to_owned(), (*contact).to_owned()));
         let mut is_there = holder.is_some();
-        // A phone that has moved to another node has not gone, whatever its old node says.
+        // A phone that moved to another node is still registered, even if its old node reports the removal.
         let elsewhere = holder.is_some_and(|holder| holder != node);
         for state in states.iter().skip_while(|state| elsewhere && state.is_err()) {
             if is_there != state.is_ok() {
@@ -197,7 +201,7 @@ pub(crate) async fn of_bindings(
         }
     }
     let owners = owners(tx, changes.iter().map(|(username, ..)| *username).collect()).await?;
-    let mut facts = Vec::new();
+    let mut events = Vec::new();
     for (username, contact, state, several) in changes {
         let user = match owners.get(username) {
             Some(user) => Some(user.clone()),
@@ -213,18 +217,22 @@ pub(crate) async fn of_bindings(
             Ok(binding) => ("registration_added", binding.created_at),
             Err(at) => ("registration_removed", at),
         };
-        let fact = Fact { at, kind, user, other_user: None, subject: username.to_owned(), detail };
-        // The row tells whether the last word is news, not whether those before it were told.
-        if !several || !is_told(tx, &fact).await? {
-            facts.push(fact);
+        let event = NewEvent { at, kind, user, other_user: None, subject: username.to_owned(), detail };
+        // The row tells whether the last state is new, not whether the events of the states before it were written.
+        if !several || !is_written(tx, &event).await? {
+            events.push(event);
         }
     }
-    Ok(facts)
+    Ok(events)
 }
 
-/// The contacts that the database has, of these user names, and the nodes that hold them.
-async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, String), String>, StoreError> {
-    let names: Vec<&str> = told.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
+/// The contacts of these user names in the database, and the nodes that hold them.
+async fn stored_contacts(
+    tx: &mut Conn,
+    contacts: &BindingStates<'_>,
+) -> Result<BTreeMap<(String, String), String>, StoreError> {
+    let names: Vec<&str> =
+        contacts.keys().map(|(name, _)| *name).collect::<BTreeSet<_>>().into_iter().collect();
     let mut there = BTreeMap::new();
     for some in names.chunks(KEYS_AT_ONCE) {
         let sql = format!(
@@ -240,7 +248,7 @@ async fn bound(tx: &mut Conn, told: &States<'_>) -> Result<BTreeMap<(String, Str
     Ok(there)
 }
 
-/// Whose these user names are.
+/// The owners of these user names.
 async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String, UserId>, StoreError> {
     let names: Vec<&str> = names.into_iter().collect();
     let mut owners = BTreeMap::new();
@@ -261,7 +269,7 @@ async fn owners(tx: &mut Conn, names: BTreeSet<&str>) -> Result<BTreeMap<String,
     Ok(owners)
 }
 
-/// Whose a user name was whose credential is gone: its phones leave after it.
+/// The former owner of a user name whose credential is deleted: its contacts are removed after it.
 async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, StoreError> {
     let row = query(
         "SELECT user_id FROM events WHERE tenant = $1 AND subject = $2 AND kind = 'registration_added' \
@@ -275,100 +283,106 @@ async fn last_owner(tx: &mut Conn, username: &str) -> Result<Option<UserId>, Sto
     Ok(user.and_then(|user| UserId::parse(&user).ok()))
 }
 
-/// The facts about wrong answers. They have no row of their own that says whether they were told: the event itself does.
-pub(crate) async fn of_guard(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
-    let mut facts: Vec<Fact> = Vec::new();
-    for note in notes {
-        let CallEvent::WrongAnswer { source, account, at, banned_seconds } = note else { continue };
+/// The events of failed authentications. No row marks them as written: the events themselves are searched.
+pub(crate) async fn authentication_events(
+    tx: &mut Conn,
+    journalled: &[&CallEvent],
+) -> Result<Vec<NewEvent>, StoreError> {
+    let mut events: Vec<NewEvent> = Vec::new();
+    for entry in journalled {
+        let CallEvent::WrongAnswer { source, account, at, banned_seconds } = entry else { continue };
         let kind = if *banned_seconds > 0 { "auth_banned" } else { "auth_failed" };
         let subject = source.to_string();
         let detail = match banned_seconds {
             0 => json!({"source": subject, "username": account}),
             seconds => json!({"source": subject, "username": account, "bannedSeconds": seconds}),
         };
-        let fact = Fact { at: *at, kind, user: None, other_user: None, subject, detail };
-        if !facts.contains(&fact) && !is_told(tx, &fact).await? {
-            facts.push(fact);
+        let event = NewEvent { at: *at, kind, user: None, other_user: None, subject, detail };
+        if !events.contains(&event) && !is_written(tx, &event).await? {
+            events.push(event);
         }
     }
     let owners =
-        owners(tx, facts.iter().filter_map(|fact| fact.detail["username"].as_str()).collect()).await?;
-    for fact in &mut facts {
-        fact.user = fact.detail["username"].as_str().and_then(|name| owners.get(name)).cloned();
+        owners(tx, events.iter().filter_map(|event| event.detail["username"].as_str()).collect()).await?;
+    for event in &mut events {
+        event.user = event.detail["username"].as_str().and_then(|name| owners.get(name)).cloned();
     }
-    Ok(facts)
+    Ok(events)
 }
 
-/// The facts about what users have spent outside (security.md row 7): each level once a day, though several nodes reach it, or one that starts anew.
-pub(crate) async fn of_meters(tx: &mut Conn, notes: &[&CallEvent]) -> Result<Vec<Fact>, StoreError> {
-    let mut facts: Vec<Fact> = Vec::new();
-    for note in notes {
-        let CallEvent::SpendAlert { user, percent, limit_minutes, day, at } = note else { continue };
+/// The events of outbound spending (security.md row 7): each level once a day, also where several nodes reach it, or one that restarted.
+pub(crate) async fn spend_events(
+    tx: &mut Conn,
+    journalled: &[&CallEvent],
+) -> Result<Vec<NewEvent>, StoreError> {
+    let mut events: Vec<NewEvent> = Vec::new();
+    for entry in journalled {
+        let CallEvent::SpendAlert { user, percent, limit_minutes, day, at } = entry else { continue };
         let detail = json!({
             "userId": user.as_str(), "percent": percent, "limitMinutes": limit_minutes, "day": day.to_string(),
         });
         let (kind, subject) = ("spend_alert", user.to_string());
-        let fact = Fact { at: *at, kind, user: Some(user.clone()), other_user: None, subject, detail };
-        let again = facts.iter().any(|f| f.subject == fact.subject && f.detail == fact.detail);
-        if !again && !is_told_at_all(tx, &fact).await? {
-            facts.push(fact);
+        let event = NewEvent { at: *at, kind, user: Some(user.clone()), other_user: None, subject, detail };
+        let again = events.iter().any(|f| f.subject == event.subject && f.detail == event.detail);
+        if !again && !is_written_at_any_time(tx, &event).await? {
+            events.push(event);
         }
     }
-    Ok(facts)
+    Ok(events)
 }
 
-async fn is_told_at_all(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {
+async fn is_written_at_any_time(tx: &mut Conn, event: &NewEvent) -> Result<bool, StoreError> {
     let row = query(
         "SELECT 1 FROM events WHERE tenant = $1 AND kind = $2 AND subject = $3 AND detail = $4 LIMIT 1",
     )
     .bind(TENANT)
-    .bind(fact.kind)
-    .bind(fact.subject.as_str())
-    .bind(fact.detail.to_string())
+    .bind(event.kind)
+    .bind(event.subject.as_str())
+    .bind(event.detail.to_string())
     .fetch_optional(tx)
     .await?;
     Ok(row.is_some())
 }
 
-async fn is_told(tx: &mut Conn, fact: &Fact) -> Result<bool, StoreError> {
+async fn is_written(tx: &mut Conn, event: &NewEvent) -> Result<bool, StoreError> {
     let row = query(
         "SELECT 1 FROM events WHERE tenant = $1 AND at = $2 AND kind = $3 AND subject = $4 AND detail = $5 LIMIT 1",
     )
     .bind(TENANT)
-    .bind(fact.at.as_micros())
-    .bind(fact.kind)
-    .bind(fact.subject.as_str())
-    .bind(fact.detail.to_string())
+    .bind(event.at.as_micros())
+    .bind(event.kind)
+    .bind(event.subject.as_str())
+    .bind(event.detail.to_string())
     .fetch_optional(tx)
     .await?;
     Ok(row.is_some())
 }
 
-/// Write them behind the events that are there.
-pub(crate) async fn write(tx: &mut Conn, facts: &[Fact]) -> Result<(), StoreError> {
-    if facts.is_empty() {
+/// Append the events to table `events`.
+pub(crate) async fn write(tx: &mut Conn, events: &[NewEvent]) -> Result<(), StoreError> {
+    if events.is_empty() {
         return Ok(());
     }
-    for fact in facts {
-        debug_assert!(model::event_type(fact.kind).is_some(), "{} is not in model::EVENT_TYPES", fact.kind);
+    for event in events {
+        debug_assert!(model::event_type(event.kind).is_some(), "{} is not in model::EVENT_TYPES", event.kind);
     }
-    // Numbers go with time, as far as what comes together goes: of one call and one instant the order stays.
-    let mut facts: Vec<&Fact> = facts.iter().collect();
-    facts.sort_by_key(|fact| fact.at);
+    // Number the events of a batch by time; those of one call and one instant keep their order.
+    let mut events: Vec<&NewEvent> = events.iter().collect();
+    events.sort_by_key(|event| event.at);
     tx.lock(AdvisoryLock::Events).await?;
-    let first = audit::next(&mut *tx).await?;
-    insert(tx, &audit::EVENTS, (first..).zip(facts), |(seq, fact), query| {
+    let first = events::next(&mut *tx).await?;
+    insert(tx, &events::EVENTS, (first..).zip(events), |(seq, event), query| {
         query
             .bind(seq)
-            .bind(fact.at.as_micros())
-            .bind(fact.kind)
-            .bind(fact.user.as_ref().map(UserId::to_string))
-            .bind(fact.subject.as_str())
+            .bind(event.at.as_micros())
+            .bind(event.kind)
+            .bind(event.user.as_ref().map(UserId::to_string))
+            .bind(event.subject.as_str())
             .bind(None::<&str>)
             .bind(None::<&str>)
             .bind("")
-            .bind(fact.detail.to_string())
-            .bind(fact.other_user.as_ref().map(UserId::to_string))
+            .bind(event.detail.to_string())
+            .bind(event.other_user.as_ref().map(UserId::to_string))
     })
     .await
 }

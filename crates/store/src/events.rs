@@ -1,105 +1,169 @@
-//! Reading table `events`: newest first for people, oldest first for who follows (S88).
+//! Table `events`: the audit trail and the events of subscribers (S74, S88–S95).
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base::Timestamp;
-use model::UserId;
-use sqlx::AssertSqlSafe;
-use tokio::sync::watch;
+use model::{ApiKeyId, UserId};
+use serde::{Deserialize, Serialize};
 
-use crate::row::{TENANT, placeholders};
-use crate::sql;
-use crate::{Event, Store, StoreError, audit};
+use crate::StoreError;
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::{Conn, Pool};
+use crate::row::{Reader, TENANT, Table};
+use crate::sql::{On, Row, query};
 
-/// Which events, and in which order.
-#[derive(Clone, Debug, Default)]
-pub struct EventQuery {
-    /// Only of these kinds; of all where empty.
-    pub kinds: Vec<String>,
-    /// Only those that this user may read.
+/// An event to write in the transaction of a change.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Audit {
+    /// Time of the event.
+    pub at: Timestamp,
+    /// Event type, `voip_extension_created` (S89).
+    pub kind: &'static str,
+    /// Owner of the entity.
     pub user: Option<UserId>,
-    /// Only those that happened then or later.
-    pub since: Option<Timestamp>,
-    /// Only those after this number.
-    pub after: Option<i64>,
-    /// Only those before this number.
+    /// Id of the entity; empty where there are several.
+    pub subject: String,
+    /// API key of the request; `None` for the command line and the first start.
+    pub key: Option<ApiKeyId>,
+    /// Client address of the request.
+    pub ip: Option<IpAddr>,
+    /// Request id; empty where there was none.
+    pub request: String,
+    /// The change, before and after; never a secret (S90).
+    pub detail: serde_json::Value,
+}
+
+/// A stored event.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Number: increases with each event.
+    pub seq: i64,
+    /// Time of the event.
+    pub at: Timestamp,
+    /// Event type.
+    pub kind: String,
+    /// Owner of the entity.
+    pub user: Option<UserId>,
+    /// Id of the entity.
+    pub subject: String,
+    /// API key of the request.
+    pub key: Option<ApiKeyId>,
+    /// Client address of the request.
+    pub ip: Option<String>,
+    /// Request id.
+    pub request: String,
+    /// The change.
+    pub detail: serde_json::Value,
+    /// The user at the other end of a call, who may read it too.
+    #[serde(default)]
+    pub other_user: Option<UserId>,
+}
+
+/// Filter of an event page.
+#[derive(Clone, Debug)]
+pub struct EventFilter {
+    /// Event type; all where `None`.
+    pub kind: Option<String>,
+    /// Owner of the entity; all where `None`.
+    pub user: Option<UserId>,
+    /// Only events before this number.
     pub before: Option<i64>,
-    /// Oldest first.
-    pub ascending: bool,
-    /// At most so many.
+    /// Maximum number of events.
     pub limit: u32,
 }
 
-impl EventQuery {
-    /// One arm of the statement: `whose` is the column that must name the user.
-    fn arm(&self, whose: Option<&str>) -> String {
-        let mut sql = format!(
-            "SELECT {} FROM events WHERE tenant = $1 AND seq > $2 AND seq < $3 AND at >= $4",
-            audit::columns()
-        );
-        if let Some(column) = whose {
-            sql.push_str(&format!(" AND {column} = $6"));
-        }
-        if !self.kinds.is_empty() {
-            let first = if self.user.is_some() { 7 } else { 6 };
-            sql.push_str(&format!(" AND kind IN ({})", placeholders(first, self.kinds.len())));
-        }
-        sql + &self.order()
-    }
-
-    fn order(&self) -> String {
-        format!(" ORDER BY seq {} LIMIT $5", if self.ascending { "ASC" } else { "DESC" })
-    }
-
-    fn sql(&self) -> String {
-        if self.user.is_none() {
-            return self.arm(None);
-        }
-        // Two ranges of two indexes: with OR, the database would walk all events of all users.
-        format!(
-            "SELECT * FROM (SELECT * FROM ({}) AS own UNION SELECT * FROM ({}) AS other) AS both_ends{}",
-            self.arm(Some("user_id")),
-            self.arm(Some("other_user")),
-            self.order()
-        )
-    }
-
-    /// The statement with its values.
-    pub(crate) fn query(&self) -> sql::Query {
-        let mut statement = sql::query(AssertSqlSafe(self.sql()))
-            .bind(TENANT)
-            .bind(self.after.unwrap_or(0))
-            .bind(self.before.unwrap_or(i64::MAX))
-            .bind(self.since.map_or(i64::MIN, Timestamp::as_micros))
-            .bind(i64::from(self.limit));
-        if let Some(user) = &self.user {
-            statement = statement.bind(user.to_string());
-        }
-        for kind in &self.kinds {
-            statement = statement.bind(kind.clone());
-        }
-        statement
-    }
+/// A page of events, newest first.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Value of `before` for the next page; `None` on the last page.
+    pub next: Option<i64>,
 }
 
-impl Store {
-    /// Events; one more than `limit` is never answered.
-    pub async fn list_events(&self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        query.query().fetch_all(&self.readers).await?.iter().map(audit::read).collect()
-    }
+/// Append an event.
+pub(crate) async fn insert(tx: &mut Conn, event: &Audit) -> Result<(), StoreError> {
+    tx.lock(AdvisoryLock::Events).await?;
+    let seq = next(&mut *tx).await?;
+    query(
+        "INSERT INTO events (tenant, seq, at, kind, user_id, subject, key_id, ip, request, detail) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(TENANT)
+    .bind(seq)
+    .bind(event.at.as_micros())
+    .bind(event.kind)
+    .bind(event.user.as_ref().map(UserId::to_string))
+    .bind(event.subject.as_str())
+    .bind(event.key.as_ref().map(ApiKeyId::to_string))
+    .bind(event.ip.map(|ip| ip.to_string()))
+    .bind(event.request.as_str())
+    .bind(event.detail.to_string())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
 
-    /// The number of the newest event.
-    pub async fn newest_event(&self) -> Result<i64, StoreError> {
-        audit::newest(&self.readers).await
-    }
+/// The number of the last event; 0 where there is none.
+pub(crate) async fn newest<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
+    query("SELECT COALESCE(MAX(seq), 0) FROM events").fetch_one(on).await?.try_get(0)
+}
 
-    /// When the newest event happened; `None` where there is none.
-    pub async fn newest_instant(&self) -> Result<Option<Timestamp>, StoreError> {
-        let newest = sql::query("SELECT MAX(at) FROM events WHERE tenant = $1").bind(TENANT);
-        let row = newest.fetch_one(&self.readers).await?;
-        Ok(row.try_get::<Option<i64>>(0)?.map(Timestamp::from_micros))
-    }
+/// The number of the next event: the current time in microseconds, or the last number plus one where that is higher.
+///
+/// So a number is never reused, not even after a backup was restored: numbers given out meanwhile lie in the past, and a client that resumes
+/// from one of them gets every new event.
+pub(crate) async fn next<'c>(on: impl Into<On<'c>>) -> Result<i64, StoreError> {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok((newest(on).await? + 1).max(i64::try_from(clock.as_micros()).unwrap_or(0)))
+}
 
-    /// Changes whenever this process has written events.
-    pub fn events_told(&self) -> watch::Receiver<u64> {
-        self.told.subscribe()
-    }
+pub(crate) const EVENTS: Table = Table {
+    name: "events",
+    key: &["seq"],
+    rest: &["at", "kind", "user_id", "subject", "key_id", "ip", "request", "detail", "other_user"],
+};
+
+/// The columns that [`read`] expects.
+pub(crate) fn columns() -> String {
+    EVENTS.columns()
+}
+
+pub(crate) fn read(row: &Row) -> Result<Event, StoreError> {
+    let mut row = Reader::new(&EVENTS, row);
+    Ok(Event {
+        seq: row.number()?,
+        at: row.instant()?,
+        kind: row.text()?,
+        user: row.id_or_none()?,
+        subject: row.text()?,
+        key: row.id_or_none()?,
+        ip: row.text_or_none()?,
+        request: row.text()?,
+        detail: row.json()?,
+        other_user: row.id_or_none()?,
+    })
+}
+
+pub(crate) async fn page(pool: &Pool, filter: &EventFilter) -> Result<EventPage, StoreError> {
+    let limit = filter.limit as usize;
+    let rows = query(
+        "SELECT seq, at, kind, user_id, subject, key_id, ip, request, detail, other_user FROM events \
+         WHERE tenant = $1 AND seq < $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR user_id = $4) \
+         ORDER BY seq DESC LIMIT $5",
+    )
+    .bind(TENANT)
+    .bind(filter.before.unwrap_or(i64::MAX))
+    .bind(filter.kind.as_deref())
+    .bind(filter.user.as_ref().map(UserId::to_string))
+    .bind(limit as i64 + 1)
+    .fetch_all(pool)
+    .await?;
+    let mut events = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let last = events.last().map(|event| event.seq);
+    Ok(EventPage { next: last.filter(|_| more), events })
 }

@@ -3,7 +3,7 @@
 use model::{DialledNumber, Extension, ExtensionNumber, Forwarding};
 
 use crate::StoreError;
-use crate::row::{Query, Reader, Table, json, word};
+use crate::row::{Query, Reader, Table, enum_text, json};
 use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
@@ -37,11 +37,11 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(extension.user.as_str().to_owned())
         .bind(extension.number.as_str().to_owned())
         .bind(extension.display_name.clone())
-        .bind(word(&extension.status))
+        .bind(enum_text(&extension.status))
         .bind(extension.username.to_string())
         .bind(i64::from(extension.forwarding.enabled))
         .bind(extension.forwarding.number.as_ref().map(DialledNumber::to_string))
-        .bind(word(&extension.forwarding.mode))
+        .bind(enum_text(&extension.forwarding.mode))
         .bind(i64::from(extension.voicemail_enabled))
         .bind(i64::from(extension.do_not_disturb))
         .bind(i64::from(extension.call_waiting))
@@ -50,7 +50,7 @@ pub(crate) fn bind(extension: &Extension, query: Query) -> Query {
         .bind(extension.updated_at.as_micros())
         .bind(json(&extension.dial_permissions))
         .bind(extension.follow_me.as_ref().map(json))
-        .bind(word(&extension.record_calls))
+        .bind(enum_text(&extension.record_calls))
         .bind(extension.timezone.as_ref().map(|zone| zone.name().to_owned()))
 }
 
@@ -59,11 +59,11 @@ pub(crate) fn read(row: &Row) -> Result<Extension, StoreError> {
     Ok(Extension {
         id: row.id()?,
         user: row.id()?,
-        number: row.word::<ExtensionNumber>()?,
+        number: row.enum_text::<ExtensionNumber>()?,
         display_name: row.text()?,
-        status: row.word()?,
+        status: row.enum_text()?,
         username: row.text()?.into(),
-        forwarding: Forwarding { enabled: row.flag()?, number: row.word_or_none()?, mode: row.word()? },
+        forwarding: Forwarding { enabled: row.flag()?, number: row.enum_or_none()?, mode: row.enum_text()? },
         voicemail_enabled: row.flag()?,
         do_not_disturb: row.flag()?,
         call_waiting: row.flag()?,
@@ -72,7 +72,7 @@ pub(crate) fn read(row: &Row) -> Result<Extension, StoreError> {
         updated_at: row.instant()?,
         dial_permissions: row.json()?,
         follow_me: row.json_or_none()?,
-        record_calls: row.word()?,
-        timezone: row.word_or_none()?,
+        record_calls: row.enum_text()?,
+        timezone: row.enum_or_none()?,
     })
 }

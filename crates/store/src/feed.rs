@@ -1,4 +1,4 @@
-//! From the journal into the tables: taking the same records in twice leaves the same rows and tells nothing twice.
+//! Journal records into tables. Feeding the same records twice leaves the same rows and writes no event twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,104 +6,107 @@ use model::journal::{Binding, CallEvent, DialogSnapshot, Record};
 use model::{CallId, CallRecord, CallStatus, Cause, Recording, RecordingId};
 use sqlx::AssertSqlSafe;
 
-use crate::event_builder::{self, State, States};
-use crate::pool::{AdvisoryLock, Conn};
-use crate::row::{KEYS_AT_ONCE, TENANT, placeholders, upsert, word};
+use crate::advisory_lock::AdvisoryLock;
+use crate::event_builder::{self, BindingState, BindingStates};
+use crate::pool::Conn;
+use crate::row::{KEYS_AT_ONCE, TENANT, enum_text, placeholders, upsert};
 use crate::sql::query;
 use crate::{StoreError, bindings, calls, ladders, legs, outbound_call_time, recordings};
 
-/// What a batch says in the end, by key.
+/// Final state of each key in a batch of records.
 #[derive(Default)]
-struct Outcome<'r> {
-    bindings: States<'r>,
+struct BatchState<'r> {
+    bindings: BindingStates<'r>,
     calls: BTreeMap<&'r CallId, &'r CallRecord>,
     legs: BTreeMap<(&'r CallId, &'r [u8]), &'r DialogSnapshot>,
     ladders: BTreeMap<&'r CallId, &'r [u8]>,
-    call_notes: BTreeMap<&'r CallId, Vec<&'r CallEvent>>,
-    notes: Vec<&'r CallEvent>,
+    call_events: BTreeMap<&'r CallId, Vec<&'r CallEvent>>,
+    other_events: Vec<&'r CallEvent>,
     recordings: BTreeMap<&'r RecordingId, &'r Recording>,
 }
 
-/// Refreshes that follow each other are one, and so are two farewells.
-fn then<'r>(states: &mut Vec<State<'r>>, state: State<'r>) {
+/// Append a state, merging successive refreshes and successive removals.
+fn push_state<'r>(states: &mut Vec<BindingState<'r>>, state: BindingState<'r>) {
     match states.last_mut() {
         Some(last) if last.is_ok() == state.is_ok() => *last = state,
         Some(_) | None => states.push(state),
     }
 }
 
-fn outcome(records: &[Record]) -> Outcome<'_> {
-    let mut end = Outcome::default();
+fn batch_state(records: &[Record]) -> BatchState<'_> {
+    let mut batch = BatchState::default();
     for record in records {
         match record {
             Record::Bound(binding) => {
                 let key = (&*binding.username, binding.contact.as_str());
-                then(end.bindings.entry(key).or_default(), Ok(binding));
+                push_state(batch.bindings.entry(key).or_default(), Ok(binding));
             }
             Record::Unbound { username, contact, at } => {
-                then(end.bindings.entry((username, contact)).or_default(), Err(*at));
+                push_state(batch.bindings.entry((username, contact)).or_default(), Err(*at));
             }
             Record::CallOpened(call) => {
-                let last = end.calls.entry(&call.id).or_insert(call);
+                let last = batch.calls.entry(&call.id).or_insert(call);
                 if last.ended_at.is_none() {
                     *last = call;
                 }
             }
             Record::CallClosed(call) => {
-                end.calls.insert(&call.id, call);
+                batch.calls.insert(&call.id, call);
             }
             Record::LegUp { call, leg } => {
-                end.legs.insert((call, &leg.dialog), leg);
+                batch.legs.insert((call, &leg.dialog), leg);
             }
             Record::Ladder { call, blob } => {
-                end.ladders.insert(call, blob);
+                batch.ladders.insert(call, blob);
             }
-            Record::Noted(note) => match note.call() {
-                Some(call) => end.call_notes.entry(call).or_default().push(note),
-                None => end.notes.push(note),
+            Record::Noted(event) => match event.call() {
+                Some(call) => batch.call_events.entry(call).or_default().push(event),
+                None => batch.other_events.push(event),
             },
             Record::Recording(recording) => {
-                end.recordings.insert(&recording.id, recording);
+                batch.recordings.insert(&recording.id, recording);
             }
-            // The one is for who starts after a crash, the other for voicemail's part of the shell.
+            // `Alive` serves the recovery after a crash, `Voicemail` goes to the voicemail worker.
             Record::Alive { .. } | Record::Voicemail(_) => {}
         }
     }
-    end
+    batch
 }
 
-/// Answers how many events were written.
+/// Apply a batch of records. Returns the number of events written.
 pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Result<usize, StoreError> {
-    let mut end = outcome(records);
-    let mut facts = event_builder::of_bindings(tx, &end.bindings, node).await?;
-    let (told_calls, marks) = event_builder::of_calls(tx, &end.calls, &end.call_notes).await?;
-    facts.extend(told_calls);
-    facts.extend(event_builder::of_guard(tx, &end.notes).await?);
-    facts.extend(event_builder::of_meters(tx, &end.notes).await?);
-    if !end.recordings.is_empty() {
-        // Before any row is touched: who holds a row must not wait for who holds the turn.
+    let mut batch = batch_state(records);
+    let mut events = event_builder::registration_events(tx, &batch.bindings, node).await?;
+    let (events_of_calls, marks) =
+        event_builder::call_events_of(tx, &batch.calls, &batch.call_events).await?;
+    events.extend(events_of_calls);
+    events.extend(event_builder::authentication_events(tx, &batch.other_events).await?);
+    events.extend(event_builder::spend_events(tx, &batch.other_events).await?);
+    if !batch.recordings.is_empty() {
+        // Before any row is touched: a transaction that holds row locks must not wait for one that holds the advisory lock.
         tx.lock(AdvisoryLock::Events).await?;
     }
-    event_builder::write(tx, &facts).await?;
-    feed_bindings(tx, &end.bindings, node).await?;
+    event_builder::write(tx, &events).await?;
+    feed_bindings(tx, &batch.bindings, node).await?;
 
-    let mut over = ended(tx, end.calls.keys().copied().chain(end.legs.keys().map(|(call, _)| *call))).await?;
-    // What is over stays over, even where its opening is told again, or a start that did not know of its end has ended it.
+    let mut ended_calls =
+        find_ended(tx, batch.calls.keys().copied().chain(batch.legs.keys().map(|(call, _)| *call))).await?;
+    // An ended call stays ended, even if its opening is fed again, or a recovery that did not see its end closes it as crashed.
     let ends = |call: &CallRecord| call.ended_at.is_some() && call.cause != Some(Cause::Crash);
-    end.calls.retain(|id, call| ends(call) || !over.contains(*id));
-    let told: Vec<&CallRecord> = end.calls.values().copied().collect();
-    upsert(tx, &calls::TABLE, &told, |call, query| calls::bind_at(node, call, query)).await?;
-    let told_legs: Vec<_> = told
+    batch.calls.retain(|id, call| ends(call) || !ended_calls.contains(*id));
+    let records: Vec<&CallRecord> = batch.calls.values().copied().collect();
+    upsert(tx, &calls::TABLE, &records, |call, query| calls::bind_at(node, call, query)).await?;
+    let leg_rows: Vec<_> = records
         .iter()
         .flat_map(|call| call.legs.iter().enumerate().map(|(place, leg)| (&call.id, place, leg)))
         .collect();
-    upsert(tx, &legs::TABLE, &told_legs, legs::bind).await?;
+    upsert(tx, &legs::TABLE, &leg_rows, legs::bind).await?;
 
-    over.extend(told.iter().filter(|call| call.ended_at.is_some()).map(|call| call.id.clone()));
-    end.legs.retain(|(call, _), _| !over.contains(*call));
-    let up: Vec<_> = end.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
-    upsert(tx, &legs::OPEN, &up, legs::bind_open).await?;
-    for some in over.iter().collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {
+    ended_calls.extend(records.iter().filter(|call| call.ended_at.is_some()).map(|call| call.id.clone()));
+    batch.legs.retain(|(call, _), _| !ended_calls.contains(*call));
+    let open_legs: Vec<_> = batch.legs.iter().map(|((call, _), leg)| (*call, *leg)).collect();
+    upsert(tx, &legs::OPEN, &open_legs, legs::bind_open).await?;
+    for some in ended_calls.iter().collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {
         let sql = format!(
             "DELETE FROM open_legs WHERE tenant = $1 AND call_id IN ({})",
             placeholders(2, some.len())
@@ -111,22 +114,22 @@ pub(crate) async fn feed(tx: &mut Conn, records: &[Record], node: &str) -> Resul
         let query = query(AssertSqlSafe(sql)).persistent(false).bind(TENANT);
         some.iter().fold(query, |query, call| query.bind(call.as_str())).execute(&mut *tx).await?;
     }
-    let kept: Vec<_> = end.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
-    upsert(tx, &ladders::TABLE, &kept, ladders::bind).await?;
-    for recording in end.recordings.values() {
+    let ladder_rows: Vec<_> = batch.ladders.iter().map(|(call, blob)| (*call, *blob)).collect();
+    upsert(tx, &ladders::TABLE, &ladder_rows, ladders::bind).await?;
+    for recording in batch.recordings.values() {
         recordings::feed(tx, recording, node).await?;
     }
-    answered(tx, &end).await?;
-    outbound_call_time::feed(tx, &end.call_notes, node).await?;
-    event_builder::mark(tx, &marks).await?;
-    Ok(facts.len())
+    mark_answered(tx, &batch).await?;
+    outbound_call_time::feed(tx, &batch.call_events, node).await?;
+    event_builder::mark_written(tx, &marks).await?;
+    Ok(events.len())
 }
 
-/// Calls that were answered and are not over: a crash from now on leaves a record that says when.
-async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
-    let over = |call: &CallId| end.calls.get(call).is_some_and(|record| record.ended_at.is_some());
-    let up = end.call_notes.iter().filter(|(call, _)| !over(call)).filter_map(|(call, notes)| {
-        notes.iter().find_map(|note| match note {
+/// Mark calls that were answered and have not ended, so that the record of a later crash has the time of the answer.
+async fn mark_answered(tx: &mut Conn, batch: &BatchState<'_>) -> Result<(), StoreError> {
+    let has_ended = |call: &CallId| batch.calls.get(call).is_some_and(|record| record.ended_at.is_some());
+    let up = batch.call_events.iter().filter(|(call, _)| !has_ended(call)).filter_map(|(call, events)| {
+        events.iter().find_map(|event| match event {
             CallEvent::Answered { at, .. } => Some((*call, *at)),
             CallEvent::Ringing { .. }
             | CallEvent::WrongAnswer { .. }
@@ -144,7 +147,7 @@ async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
             placeholders(3 + 2 * some.len(), some.len())
         );
         let query =
-            query(AssertSqlSafe(sql)).persistent(false).bind(TENANT).bind(word(&CallStatus::InProgress));
+            query(AssertSqlSafe(sql)).persistent(false).bind(TENANT).bind(enum_text(&CallStatus::InProgress));
         let query =
             some.iter().fold(query, |query, (call, at)| query.bind(call.as_str()).bind(at.as_micros()));
         some.iter().fold(query, |query, (call, _)| query.bind(call.as_str())).execute(&mut *tx).await?;
@@ -152,11 +155,11 @@ async fn answered(tx: &mut Conn, end: &Outcome<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(), StoreError> {
-    let there: Vec<&Binding> = told.values().filter_map(|states| states.last()?.ok()).collect();
-    upsert(tx, &bindings::TABLE, &there, |binding, query| bindings::bind_at(node, binding, query)).await?;
+async fn feed_bindings(tx: &mut Conn, contacts: &BindingStates<'_>, node: &str) -> Result<(), StoreError> {
+    let present: Vec<&Binding> = contacts.values().filter_map(|states| states.last()?.ok()).collect();
+    upsert(tx, &bindings::TABLE, &present, |binding, query| bindings::bind_at(node, binding, query)).await?;
     for ((username, contact), _) in
-        told.iter().filter(|(_, states)| states.last().is_none_or(std::result::Result::is_err))
+        contacts.iter().filter(|(_, states)| states.last().is_none_or(std::result::Result::is_err))
     {
         query("DELETE FROM bindings WHERE tenant = $1 AND username = $2 AND contact = $3 AND node = $4")
             .bind(TENANT)
@@ -169,13 +172,13 @@ async fn feed_bindings(tx: &mut Conn, told: &States<'_>, node: &str) -> Result<(
     Ok(())
 }
 
-/// Which of these calls the database knows to be over.
-async fn ended<'r>(
+/// Which of these calls have ended according to the database.
+async fn find_ended<'r>(
     tx: &mut Conn,
     ids: impl Iterator<Item = &'r CallId>,
 ) -> Result<BTreeSet<CallId>, StoreError> {
     let ids: Vec<&CallId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
-    let mut over = BTreeSet::new();
+    let mut ended_calls = BTreeSet::new();
     for some in ids.chunks(KEYS_AT_ONCE) {
         let sql = format!(
             "SELECT id FROM calls WHERE tenant = $1 AND ended_at IS NOT NULL AND id IN ({})",
@@ -185,8 +188,8 @@ async fn ended<'r>(
         let rows = some.iter().fold(query, |query, id| query.bind(id.as_str())).fetch_all(&mut *tx).await?;
         for row in rows {
             let text: String = row.try_get(0)?;
-            over.extend(CallId::parse(&text));
+            ended_calls.extend(CallId::parse(&text));
         }
     }
-    Ok(over)
+    Ok(ended_calls)
 }

@@ -1,52 +1,52 @@
-//! Table `idempotency`: what was answered to a request that may be repeated. Answers are sealed by whoever asks, for they can hold secrets.
+//! Table `idempotency`: responses to requests with an idempotency key. The caller seals the responses, because they can contain secrets.
 
 use std::time::Duration;
 
 use base::Timestamp;
 
-use crate::pool::AdvisoryLock;
+use crate::advisory_lock::AdvisoryLock;
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
 
-/// How long an answer is kept.
-const KEPT: Duration = Duration::from_hours(24);
-/// Answers that are kept for one key; an older one is forgotten for each that comes on top.
-const OF_ONE_KEY: i64 = 10_000;
+/// Retention of a response.
+const RETENTION: Duration = Duration::from_hours(24);
+/// Maximum number of responses stored for one API key; the oldest ones are deleted first.
+const MAX_PER_KEY: i64 = 10_000;
 
-/// A request that carries a name of its own.
+/// A request with an idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdempotentRequest {
-    /// The API key that asks.
+    /// API key of the request.
     pub key: String,
-    /// What it calls the request.
+    /// The idempotency key.
     pub name: String,
-    /// A hash of all of the request.
+    /// Hash of the whole request.
     pub request: [u8; 32],
-    /// When.
+    /// Time of the request.
     pub at: Timestamp,
 }
 
-/// What is known of a request of that name.
+/// Result of the search for an earlier request with the same idempotency key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PriorRequest {
-    /// Nothing: it is written down now, and is to be done.
+    /// None was found: this one is recorded now, and must be executed.
     Nothing,
-    /// It was another request.
+    /// The earlier request was a different one.
     Other,
-    /// It was begun, and no answer is known.
+    /// The earlier request was begun, and its response is not known.
     Begun,
-    /// It was answered so.
+    /// The earlier request was answered.
     Answered {
         /// HTTP status.
         status: u16,
-        /// The sealed answer.
+        /// Sealed response body.
         answer: Vec<u8>,
     },
 }
 
 impl Store {
-    /// Look for an earlier request of that name, and write this one down where there is none.
+    /// Look up an earlier request, and record this one where there is none.
     pub async fn begin_request(&self, asked: &IdempotentRequest) -> Result<PriorRequest, StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Requests).await?;
@@ -59,7 +59,7 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?;
         if let Some(row) = row
-            && asked.at.since(Timestamp::from_micros(row.try_get(1)?)) < KEPT
+            && asked.at.since(Timestamp::from_micros(row.try_get(1)?)) < RETENTION
         {
             let request: Vec<u8> = row.try_get(0)?;
             if request != asked.request {
@@ -90,14 +90,14 @@ impl Store {
         )
         .bind(TENANT)
         .bind(asked.key.as_str())
-        .bind(OF_ONE_KEY)
+        .bind(MAX_PER_KEY)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
         Ok(PriorRequest::Nothing)
     }
 
-    /// Keep the answer to a request that was begun.
+    /// Store the response to a request that was begun.
     pub async fn finish_request(
         &self,
         asked: &IdempotentRequest,
@@ -117,7 +117,7 @@ impl Store {
         Ok(())
     }
 
-    /// A request that was refused did nothing: it may be made anew under its name.
+    /// Delete the record of a refused request: it had no effect, and may be repeated with the same idempotency key.
     pub async fn forget_request(&self, asked: &IdempotentRequest) -> Result<(), StoreError> {
         query("DELETE FROM idempotency WHERE tenant = $1 AND key_id = $2 AND name = $3")
             .bind(TENANT)

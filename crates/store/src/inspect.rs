@@ -1,38 +1,38 @@
-//! Looks into a SQLite file before it becomes the database.
+//! Validation of a SQLite file before it becomes the database.
 
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::migrate::{self, DONE};
+use crate::migrate::{self, APPLIED};
 use crate::sql::Row;
 use crate::{Store, StoreError};
 
-/// What a database holds.
+/// Row counts of a database file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Contents {
-    /// Extensions.
+    /// Number of extensions.
     pub extensions: u64,
-    /// Records of calls.
+    /// Number of call records.
     pub calls: u64,
 }
 
 impl Store {
-    /// What the SQLite database in `file` holds. The file is read as a whole and not changed; it is refused where it is damaged, is not one of
-    /// ours, or was written by a newer version. A write-ahead log beside it is not looked at.
+    /// Validate the SQLite database in `file` and count its rows. The whole file is read and not changed. Refused where it is damaged, not one of
+    /// ours, or written by a newer version. A write-ahead log beside it is ignored.
     pub async fn inspect(file: &Path) -> Result<Contents, StoreError> {
-        // Immutable: neither a lock nor a log is made beside it.
+        // Immutable: neither a lock nor a log file is created beside it.
         let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
         let mut connection =
             options.connect().await.map_err(|error| unreadable(file, &StoreError::from(error)))?;
-        let contents = look(&mut connection, file).await;
+        let contents = validate(&mut connection, file).await;
         connection.close().await?;
         contents
     }
 }
 
-async fn look(connection: &mut SqliteConnection, file: &Path) -> Result<Contents, StoreError> {
+async fn validate(connection: &mut SqliteConnection, file: &Path) -> Result<Contents, StoreError> {
     let unfit = |fault: String| StoreError::NotADatabase { path: file.to_owned(), fault };
     let tables = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name IN ('migrations', 'extensions', 'calls')";
     let tables = count(connection, tables).await.map_err(|error| unreadable(file, &error))?;
@@ -45,7 +45,7 @@ async fn look(connection: &mut SqliteConnection, file: &Path) -> Result<Contents
     if faults != ["ok"] {
         return Err(unfit(format!("damaged ({})", faults.join("; "))));
     }
-    migrate::check(&rows(connection, DONE).await?)?;
+    migrate::check(&rows(connection, APPLIED).await?)?;
     Ok(Contents {
         extensions: count(connection, "SELECT COUNT(*) FROM extensions").await?,
         calls: count(connection, "SELECT COUNT(*) FROM calls").await?,
@@ -60,7 +60,7 @@ fn unreadable(file: &Path, error: &StoreError) -> StoreError {
 }
 
 async fn rows(connection: &mut SqliteConnection, sql: &'static str) -> Result<Vec<Row>, StoreError> {
-    Ok(sqlx::query(sql).fetch_all(connection).await?.into_iter().map(Row::Lite).collect())
+    Ok(sqlx::query(sql).fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect())
 }
 
 async fn count(connection: &mut SqliteConnection, sql: &'static str) -> Result<u64, StoreError> {

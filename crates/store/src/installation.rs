@@ -1,27 +1,28 @@
-//! Tables `installation` (whose database this is) and `removed_audio` (files whose owner is gone: only what stands there is deleted).
+//! Tables `installation` (id of the installation that owns the database) and `removed_audio` (files to delete; no other files are deleted).
 
 use base::Timestamp;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::TENANT;
 use crate::sql::query;
 use crate::{Store, StoreError};
 
-/// Names of one page.
+/// Rows per page.
 const PAGE: i64 = 500;
 
-/// Audio that was removed: a file of voicemail without its ending, `voicemail/EXTENSION/MESSAGE`, or the folder of an extension that is gone,
+/// Removed audio: a voicemail file without its file extension, `voicemail/EXTENSION/MESSAGE`, or the folder of a deleted extension,
 /// `voicemail/EXTENSION`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RemovedAudio {
-    /// Its number: what was removed later has a higher one.
+    /// Number: increases with each removal.
     pub seq: i64,
-    /// Its name below the data directory.
+    /// Path below the data directory.
     pub name: String,
 }
 
 impl Store {
-    /// The installation that this database belongs to; `None` before anybody has said so.
+    /// The id of the installation that owns this database; `None` where none was set.
     pub async fn installation(&self) -> Result<Option<String>, StoreError> {
         let row = query("SELECT value FROM installation WHERE tenant = $1 AND name = 'id'")
             .bind(TENANT)
@@ -30,7 +31,7 @@ impl Store {
         row.map(|row| row.try_get(0)).transpose()
     }
 
-    /// Say which installation this database belongs to, unless that was said before. Which one it is then.
+    /// Set the id of the installation unless one is set. Returns the id in force.
     pub async fn name_installation(&self, id: &str) -> Result<String, StoreError> {
         let mut tx = self.writer.begin().await?;
         query(
@@ -49,7 +50,7 @@ impl Store {
         Ok(id)
     }
 
-    /// Whether nothing was ever made in this database.
+    /// Whether the database has never been used.
     pub async fn is_unused(&self) -> Result<bool, StoreError> {
         let row = query("SELECT (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM api_keys) + (SELECT COUNT(*) FROM events)")
             .fetch_one(&self.writer)
@@ -57,7 +58,7 @@ impl Store {
         Ok(row.try_get::<i64>(0)? == 0)
     }
 
-    /// Audio that was removed after number `seq`, in the order of the numbers: a bounded part, so ask again where there is some.
+    /// Audio removed after number `seq`, in order, one page: call again while there are rows.
     pub async fn removed_audio(&self, seq: i64) -> Result<Vec<RemovedAudio>, StoreError> {
         let rows =
             query("SELECT seq, name FROM removed_audio WHERE tenant = $1 AND seq > $2 ORDER BY seq LIMIT $3")
@@ -70,8 +71,8 @@ impl Store {
     }
 }
 
-/// Write down that audio is nobody's any more, in the transaction that makes it so.
-pub(crate) async fn audio_removed(tx: &mut Conn, name: &str, at: Timestamp) -> Result<(), StoreError> {
+/// Record the removal of audio, in the transaction that deletes its owner.
+pub(crate) async fn record_removed_audio(tx: &mut Conn, name: &str, at: Timestamp) -> Result<(), StoreError> {
     tx.lock(AdvisoryLock::Outbox).await?;
     query(
         "INSERT INTO removed_audio (tenant, seq, name, at) \

@@ -1,4 +1,4 @@
-//! Table `key_uses`: which key was used where, from where and with what outcome, by day (S61).
+//! Table `key_uses`: usage of API keys by day, route, client address and status (S61).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,37 +11,37 @@ use crate::row::{Reader, TENANT, Table};
 use crate::sql::query;
 use crate::{Store, StoreError};
 
-/// Requests that one key made on one route from one address with one outcome (S61).
+/// Requests of one key on one route from one address with one status (S61).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyUse {
-    /// The key.
+    /// Id of the key.
     pub key: ApiKeyId,
-    /// `POST /api/v1/opensips/call/initiate`: the route, never the ids in it.
+    /// Method and route, without ids: `POST /api/v1/opensips/call/initiate`.
     pub route: String,
-    /// From where.
+    /// Client address.
     pub ip: IpAddr,
-    /// HTTP status of the answers.
+    /// HTTP status of the responses.
     pub status: u16,
-    /// How many since the last report.
+    /// Number of requests since the last report.
     pub count: u64,
-    /// The last of them.
+    /// Time of the last request.
     pub last_used: Timestamp,
 }
 
-/// What a key was used for on one day (S61).
+/// Usage of a key on one day (S61).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsedBy {
-    /// The day, in days since 1970.
+    /// The day, in days since 1970-01-01.
     pub day: i64,
-    /// Method and route, without the ids in it.
+    /// Method and route, without ids.
     pub route: String,
-    /// From where.
+    /// Client address.
     pub ip: String,
-    /// HTTP status of the answers.
+    /// HTTP status of the responses.
     pub status: u16,
-    /// How many.
+    /// Number of requests.
     pub count: u64,
-    /// The last of them.
+    /// Time of the last request.
     pub last_used: Timestamp,
 }
 
@@ -49,7 +49,7 @@ const USES: Table =
     Table { name: "key_uses", key: &["day", "route", "ip", "status"], rest: &["uses", "last_used"] };
 
 impl Store {
-    /// What a key was used for, newest first: at most `limit` rows, without the first `skip`.
+    /// Usage of a key, newest first: at most `limit` rows after the first `skip`.
     pub async fn key_uses(&self, key: &ApiKeyId, skip: u64, limit: u32) -> Result<Vec<UsedBy>, StoreError> {
         let rows = query(
             "SELECT day, route, ip, status, uses, last_used FROM key_uses WHERE tenant = $1 AND key_id = $2 \
@@ -79,7 +79,7 @@ impl Store {
 const DAY_SECS: i64 = 86_400;
 
 pub(crate) async fn add(tx: &mut Conn, uses: &[KeyUse]) -> Result<(), StoreError> {
-    // Nodes that count at once touch rows in the same order, so that none waits for one that waits for it.
+    // Concurrent nodes touch rows in the same order, to avoid deadlocks.
     let mut uses: Vec<&KeyUse> = uses.iter().collect();
     uses.sort_by(|a, b| (&a.key, &a.route, a.ip, a.status).cmp(&(&b.key, &b.route, b.ip, b.status)));
     for one in uses {

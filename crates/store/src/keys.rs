@@ -1,4 +1,4 @@
-//! Table `api_keys`: hashes and prefixes, never a secret.
+//! Table `api_keys`: hashes and prefixes of API keys, never a secret.
 
 use base::Timestamp;
 use model::ApiKey;

@@ -1,4 +1,4 @@
-//! Table `ladders`: the SIP messages of calls that are over, as the exchange compressed them.
+//! Table `ladders`: SIP messages of ended calls, as compressed by the switch.
 
 use model::CallId;
 

@@ -1,4 +1,4 @@
-//! Table `leases`: what one of several nodes does for all of them, for as long as it says so again in time.
+//! Table `leases`: time-limited, renewable ownership of a task that only one node of a cluster performs.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::sql::query;
 use crate::{Store, StoreError};
 
 impl Store {
-    /// Take or renew the lease of that name for so long: whether it is ours. Where nobody shares the database it always is.
+    /// Acquire or renew the lease `name` for the duration `lease`. Returns whether this node holds it; always with SQLite.
     ///
-    /// The time is the database's: nodes whose clocks differ, or are set, agree on who holds it.
+    /// Uses the database's clock, so that nodes with different clocks agree on the holder.
     pub async fn acquire_lease(&self, name: &str, lease: Duration) -> Result<bool, StoreError> {
         if !self.is_shared() {
             return Ok(true);
@@ -32,7 +32,7 @@ impl Store {
         Ok(held.rows_affected() == 1)
     }
 
-    /// Give back the lease of that name, where it is ours: the next node that asks has it.
+    /// Release the lease if this node holds it: the next node that asks gets it.
     pub async fn release_lease(&self, name: &str) -> Result<(), StoreError> {
         query("DELETE FROM leases WHERE tenant = $1 AND name = $2 AND node = $3")
             .bind(TENANT)

@@ -1,4 +1,4 @@
-//! Tables `legs` (what is shown of a call's legs) and `open_legs` (what says BYE to them after a crash).
+//! Tables `legs` (leg records of calls) and `open_legs` (dialogs to be ended with BYE after a crash).
 
 use base::Timestamp;
 use model::journal::{DialogSnapshot, ListenerId};
@@ -6,7 +6,7 @@ use model::{CallId, LegRecord};
 
 use crate::StoreError;
 use crate::bindings::{listener_address, listener_index};
-use crate::row::{Query, Reader, Table, json, word};
+use crate::row::{Query, Reader, Table, enum_text, json};
 use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
@@ -37,33 +37,33 @@ pub(crate) fn bind((call, place, leg): &(&CallId, usize, &LegRecord), query: Que
     query
         .bind(call.as_str().to_owned())
         .bind(*place as i64)
-        .bind(word(&leg.role))
+        .bind(enum_text(&leg.role))
         .bind(leg.party.clone())
         .bind(leg.address.map(|a| a.to_string()))
         .bind(leg.sip_call_id.clone())
         .bind(leg.started_at.as_micros())
         .bind(leg.answered_at.map(Timestamp::as_micros))
         .bind(leg.ended_at.map(Timestamp::as_micros))
-        .bind(leg.cause.as_ref().map(word))
+        .bind(leg.cause.as_ref().map(enum_text))
         .bind(leg.sip_status.map(i64::from))
         .bind(leg.codec.clone())
         .bind(leg.quality.as_ref().map(json))
 }
 
-/// A leg, its call, and its place there.
+/// A leg with its call and its index in the call.
 pub(crate) fn read(row: &Row) -> Result<(CallId, i64, LegRecord), StoreError> {
     let mut row = Reader::new(&TABLE, row);
     let call = row.id()?;
     let place = row.number()?;
     let leg = LegRecord {
-        role: row.word()?,
+        role: row.enum_text()?,
         party: row.text()?,
-        address: row.word_or_none()?,
+        address: row.enum_or_none()?,
         sip_call_id: row.text()?,
         started_at: row.instant()?,
         answered_at: row.instant_or_none()?,
         ended_at: row.instant_or_none()?,
-        cause: row.word_or_none()?,
+        cause: row.enum_or_none()?,
         sip_status: row.number_or_none()?,
         codec: row.text_or_none()?,
         quality: row.json_or_none()?,

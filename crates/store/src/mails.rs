@@ -1,4 +1,4 @@
-//! Table `mail_deliveries`: mails that are to be sent, and what became of those that were.
+//! Table `mail_deliveries`: notification mails, pending and finished.
 
 use base::Timestamp;
 use model::ExtensionId;
@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::pool::{Conn, Pool};
-use crate::row::{Query, Reader, TENANT, Table, upsert, word};
+use crate::row::{Query, Reader, TENANT, Table, enum_text, upsert};
 use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
@@ -27,14 +27,14 @@ const TABLE: Table = Table {
     ],
 };
 
-/// A row, and the node that sends the mail: the one where the message was left has its audio.
+/// Bind a row with the node that sends the mail: the node that recorded the message has its audio.
 fn bind_at(node: &str, delivery: &Delivery, query: Query) -> Query {
     query
         .bind(delivery.id.as_str().to_owned())
         .bind(delivery.message.as_str().to_owned())
         .bind(delivery.extension.as_str().to_owned())
         .bind(delivery.recipient.clone())
-        .bind(word(&delivery.state))
+        .bind(enum_text(&delivery.state))
         .bind(i64::from(delivery.attempts))
         .bind(delivery.next_at.as_micros())
         .bind(delivery.created_at.as_micros())
@@ -50,7 +50,7 @@ fn read(row: &Row) -> Result<Delivery, StoreError> {
         message: row.id()?,
         extension: row.id()?,
         recipient: row.text()?,
-        state: row.word()?,
+        state: row.enum_text()?,
         attempts: row.number()?,
         next_at: row.instant()?,
         created_at: row.instant()?,
@@ -63,7 +63,7 @@ pub(crate) async fn write(tx: &mut Conn, mails: &[Delivery], node: &str) -> Resu
     upsert(tx, &TABLE, mails, |mail, query| bind_at(node, mail, query)).await
 }
 
-/// Mails of a node whose next attempt is due, the longest waiting first.
+/// Mails of a node whose next attempt is due, longest waiting first.
 pub(crate) async fn due(
     pool: &Pool,
     now: Timestamp,
@@ -78,7 +78,7 @@ pub(crate) async fn due(
     query.bind(node).fetch_all(pool).await?.iter().map(read).collect()
 }
 
-/// The mails of a box, newest first.
+/// The mails of a mailbox, newest first.
 pub(crate) async fn of_box(
     pool: &Pool,
     extension: &ExtensionId,

@@ -1,10 +1,10 @@
-//! Table `voicemail_messages`: one row per message; its audio lies in a file.
+//! Table `voicemail_messages`: metadata of messages; the audio is in files.
 
 use base::Timestamp;
 use model::{CallId, VoicemailMessage};
 
 use crate::StoreError;
-use crate::row::{Query, Reader, Table, word};
+use crate::row::{Query, Reader, Table, enum_text};
 use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
@@ -18,7 +18,7 @@ pub(crate) fn bind(message: &VoicemailMessage, query: Query) -> Query {
         .bind(message.id.as_str().to_owned())
         .bind(message.extension.as_str().to_owned())
         .bind(message.user.as_str().to_owned())
-        .bind(word(&message.state))
+        .bind(enum_text(&message.state))
         .bind(message.from_number.clone())
         .bind(message.call.as_ref().map(CallId::to_string))
         .bind(message.left_at.as_micros())
@@ -32,7 +32,7 @@ pub(crate) fn read(row: &Row) -> Result<VoicemailMessage, StoreError> {
         id: row.id()?,
         extension: row.id()?,
         user: row.id()?,
-        state: row.word()?,
+        state: row.enum_text()?,
         from_number: row.text()?,
         call: row.id_or_none()?,
         left_at: row.instant()?,

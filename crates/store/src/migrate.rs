@@ -1,9 +1,10 @@
-//! Migrations: numbered, checksummed, forward only, run at start. All that are missing are one transaction.
+//! Migrations: numbered, checksummed, forward only, run at start. All missing ones run in one transaction.
 
 use sqlx::{AssertSqlSafe, SqlSafeStr as _};
 
 use crate::StoreError;
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::sql::{Row, query};
 
 struct Migration {
@@ -29,14 +30,14 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 15, sql: include_str!("../migrations/0015_installation.sql") },
 ];
 
-/// Bring the database up to date, or refuse one that another version of us has written. Nodes that start at once come one after the other.
+/// Run the missing migrations, or refuse a database of another version. Nodes that start at the same time run one after the other.
 pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
     tx.lock(AdvisoryLock::Migrate).await?;
     refuse_foreign(tx).await?;
     query("CREATE TABLE IF NOT EXISTS migrations (version BIGINT PRIMARY KEY, checksum BIGINT NOT NULL)")
         .execute(&mut *tx)
         .await?;
-    let done = query(DONE).fetch_all(&mut *tx).await?;
+    let done = query(APPLIED).fetch_all(&mut *tx).await?;
     check(&done)?;
     for missing in MIGRATIONS.iter().skip(done.len()) {
         let script = if tx.is_postgres() { for_postgres(missing.sql) } else { missing.sql.to_owned() };
@@ -50,10 +51,10 @@ pub(crate) async fn migrate(tx: &mut Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The migrations that a database has had.
-pub(crate) const DONE: &str = "SELECT version, checksum FROM migrations ORDER BY version";
+/// The migrations that a database has run.
+pub(crate) const APPLIED: &str = "SELECT version, checksum FROM migrations ORDER BY version";
 
-/// Refuse migrations, rows of [`DONE`], that this version does not know.
+/// Refuse migrations (rows of [`APPLIED`]) that this version does not have.
 pub(crate) fn check(done: &[Row]) -> Result<(), StoreError> {
     for (place, row) in done.iter().enumerate() {
         let version: i64 = row.try_get(0)?;
@@ -76,7 +77,7 @@ pub(crate) fn check(done: &[Row]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A database without our table of migrations is empty, or somebody else's. So is one whose table of that name is not ours.
+/// Refuse a database that has tables and no table of migrations, or one of another form: it belongs to another program.
 async fn refuse_foreign(tx: &mut Conn) -> Result<(), StoreError> {
     let (tables, columns) = if tx.is_postgres() {
         (
@@ -106,18 +107,18 @@ async fn refuse_foreign(tx: &mut Conn) -> Result<(), StoreError> {
     }
 }
 
-/// SQLite compares texts byte by byte, PostgreSQL as its locale says: here the bytes count, for lists that go on where the last page ended and for
-/// prefixes of numbers.
+/// SQLite compares text byte by byte, PostgreSQL by locale. Byte order is needed by pages that continue where the last one ended, and by
+/// number prefixes.
 fn for_postgres(sql: &str) -> String {
     sql.replace(" TEXT", " TEXT COLLATE \"C\"")
 }
 
-/// Guards against a migration that was edited after it had run, not against malice.
+/// Detects a migration that was edited after it ran; not a protection against malice.
 fn checksum(sql: &str) -> i64 {
     i64::from(crc32fast::hash(sql.as_bytes()))
 }
 
-/// The number of the last migration that this version knows.
+/// The number of the last migration of this version.
 pub(crate) fn newest() -> i64 {
     MIGRATIONS.last().map_or(0, |last| last.version)
 }

@@ -1,4 +1,4 @@
-//! Who of several nodes on one database we are.
+//! Name of this node among the nodes of one database.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::StoreError;
 
-/// The name of the node that lives in a data directory: made once, kept in its file `node`, and never the same for two. What a node holds in the
-/// database stands there under this name, so there is no other.
+/// The name of the node that owns a data directory: generated once, stored in its file `node`, and unique. Rows owned by a node carry this name,
+/// so it must not change.
 pub fn node_name(data_dir: &Path) -> Result<Arc<str>, StoreError> {
     let path = data_dir.join("node");
     let io = |source| StoreError::Io { path: path.clone(), source };

@@ -1,14 +1,13 @@
-//! What the scheduler asks of the store: each of these is one transaction, with the event that belongs to it. Told twice, it happens once.
+//! Store operations of the scheduler: each is one transaction with its event, and repeating it has no further effect.
 
 use base::Timestamp;
 use model::{Occurrence, RecurringCallId};
 
 use crate::store::Store;
-use crate::{Audit, StoreError, audit, occurrences};
+use crate::{Audit, StoreError, events, occurrences};
 
 impl Store {
-    /// Make the row of an instant that is due, and tell of it. `false`, and nothing is told, where it is there already or the recurring
-    /// call is not any more what it was `since` then.
+    /// Claim a due instant, with its event. `false`, without an event, where another row exists, or the recurring call has changed since `since`.
     pub async fn claim(
         &self,
         occurrence: &Occurrence,
@@ -18,14 +17,14 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         let done = occurrences::claim(&mut tx, occurrence, since).await?;
         if let Some(event) = event.filter(|_| done) {
-            audit::insert(&mut tx, &event).await?;
+            events::insert(&mut tx, &event).await?;
         }
-        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        self.commit_told(tx).await?;
-        Ok(stands)
+        let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
+        self.commit_with_events(tx).await?;
+        Ok(is_stored)
     }
 
-    /// Put an occurrence in the place of its version before, and tell of it. `false`, and nothing is told, where somebody was faster.
+    /// Update an occurrence from its previous version, with its event. `false`, without an event, where the row has another version.
     pub async fn change_occurrence(
         &self,
         occurrence: &Occurrence,
@@ -34,23 +33,23 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         let done = occurrences::change(&mut tx, occurrence).await?;
         if let Some(event) = event.filter(|_| done) {
-            audit::insert(&mut tx, &event).await?;
+            events::insert(&mut tx, &event).await?;
         }
-        let stands = done || occurrences::stands(&mut tx, occurrence).await?;
-        self.commit_told(tx).await?;
-        Ok(stands)
+        let is_stored = done || occurrences::is_stored(&mut tx, occurrence).await?;
+        self.commit_with_events(tx).await?;
+        Ok(is_stored)
     }
 
-    /// Occurrences that are not over and that nobody holds at `now`.
+    /// Open occurrences whose lease expired at `now`.
     pub async fn forsaken_occurrences(
         &self,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Occurrence>, StoreError> {
-        occurrences::forsaken(&self.readers, now, limit).await
+        occurrences::expired(&self.readers, now, limit).await
     }
 
-    /// Occurrences that are not over and were last held by `node`, in this life of it or an earlier one.
+    /// Open occurrences whose last owner was a process of `node`.
     pub async fn open_occurrences_of(&self, node: &str) -> Result<Vec<Occurrence>, StoreError> {
         occurrences::open_of(&self.readers, node).await
     }

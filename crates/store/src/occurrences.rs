@@ -1,7 +1,7 @@
-//! Table `occurrences`: who dials which due instant (S85).
+//! Table `occurrences`: claims of due instants of recurring calls (S85).
 //!
-//! A row is made by one statement that does nothing where somebody was faster, and changed by one that names the version it saw. So
-//! two nodes, or two lives of one node, never both believe that a call is theirs to dial.
+//! A claim is one `INSERT` that has no effect where the row exists; an update names the version it read. So two nodes, or two processes of
+//! one node, never both dial the same call.
 
 use base::Timestamp;
 use model::{Occurrence, OccurrenceState, RecurringCallId};
@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::StoreError;
 use crate::pool::{Conn, Pool};
-use crate::row::{Reader, TENANT, Table, word};
+use crate::row::{Reader, TENANT, Table, enum_text};
 use crate::sql::{Row, query};
 
 const TABLE: Table = Table {
@@ -29,17 +29,17 @@ const TABLE: Table = Table {
     ],
 };
 
-// Only while the recurring call is what the claimer believes it to be: another node may have changed it a moment ago.
+// Only while the recurring call is unchanged since the claimer read it: another node may have just changed it.
 const CLAIM: &str = "INSERT INTO occurrences (tenant, recurring_id, due, user_id, state, version, owner, lease_until, \
     not_before, attempts, call_id, cause, updated_at) \
     SELECT tenant, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM recurring_calls \
     WHERE tenant = $1 AND id = $2 AND enabled = 1 AND since = $14 \
     ON CONFLICT (tenant, recurring_id, due) DO NOTHING RETURNING version";
-const MOVE: &str = "UPDATE occurrences SET user_id = $4, state = $5, version = $6, owner = $7, lease_until = $8, \
+const UPDATE: &str = "UPDATE occurrences SET user_id = $4, state = $5, version = $6, owner = $7, lease_until = $8, \
     not_before = $9, attempts = $10, call_id = $11, cause = $12, updated_at = $13 \
     WHERE tenant = $1 AND recurring_id = $2 AND due = $3 AND version = $14 RETURNING version";
 
-/// Make the row of an instant that is due. `false` where it is there already, or the recurring call has changed since `since`.
+/// Insert the row of a due instant. `false` where it exists already, or the recurring call has changed since `since`.
 pub(crate) async fn claim(
     tx: &mut Conn,
     occurrence: &Occurrence,
@@ -48,9 +48,9 @@ pub(crate) async fn claim(
     run(tx, CLAIM, occurrence, since.as_micros()).await
 }
 
-/// Put `occurrence` in the place of its version before. `false` where that is not there any more.
+/// Update an occurrence from its previous version. `false` where the row has another version.
 pub(crate) async fn change(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
-    run(tx, MOVE, occurrence, occurrence.version as i64 - 1).await
+    run(tx, UPDATE, occurrence, occurrence.version as i64 - 1).await
 }
 
 async fn run(
@@ -64,14 +64,14 @@ async fn run(
         .bind(occurrence.recurring.as_str())
         .bind(occurrence.due.as_micros())
         .bind(occurrence.user.as_str())
-        .bind(word(&occurrence.state))
+        .bind(enum_text(&occurrence.state))
         .bind(occurrence.version as i64)
         .bind(&*occurrence.owner)
         .bind(occurrence.lease_until.as_micros())
         .bind(occurrence.not_before.as_micros())
         .bind(i64::from(occurrence.attempts))
         .bind(occurrence.call.as_ref().map(|id| id.as_str().to_owned()))
-        .bind(occurrence.cause.map(|cause| word(&cause)))
+        .bind(occurrence.cause.map(|cause| enum_text(&cause)))
         .bind(occurrence.updated_at.as_micros())
         .bind(last)
         .fetch_optional(&mut *tx)
@@ -79,8 +79,8 @@ async fn run(
     Ok(row.is_some())
 }
 
-/// Whether exactly this row stands there: the answer to an earlier writing of it may have been lost.
-pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
+/// Whether exactly this row is stored: the reply to an earlier write of it may have been lost.
+pub(crate) async fn is_stored(tx: &mut Conn, occurrence: &Occurrence) -> Result<bool, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND recurring_id = $2 AND due = $3",
         TABLE.columns()
@@ -94,8 +94,8 @@ pub(crate) async fn stands(tx: &mut Conn, occurrence: &Occurrence) -> Result<boo
     Ok(row.map(|row| read(&row)).transpose()?.as_ref() == Some(occurrence))
 }
 
-/// Occurrences that are not over and that nobody holds at `now`, the longest forsaken first.
-pub(crate) async fn forsaken(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
+/// Open occurrences whose lease expired at `now`, the longest expired first.
+pub(crate) async fn expired(pool: &Pool, now: Timestamp, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') AND lease_until <= $2 \
          ORDER BY lease_until, recurring_id, due LIMIT $3",
@@ -110,7 +110,7 @@ pub(crate) async fn forsaken(pool: &Pool, now: Timestamp, limit: u32) -> Result<
     rows.iter().map(read).collect()
 }
 
-/// Occurrences that are not over and were held by an owner whose name begins with `node`, whoever holds them by now.
+/// Open occurrences whose last owner's name begins with `node`, whether or not the lease has expired.
 pub(crate) async fn open_of(pool: &Pool, node: &str) -> Result<Vec<Occurrence>, StoreError> {
     let sql = format!(
         "SELECT {} FROM occurrences WHERE tenant = $1 AND state IN ('claimed', 'dialling') ORDER BY due, recurring_id",
@@ -122,7 +122,7 @@ pub(crate) async fn open_of(pool: &Pool, node: &str) -> Result<Vec<Occurrence>, 
     Ok(all)
 }
 
-/// The last instant of each recurring call that has a row.
+/// The last instant of each recurring call that has an occurrence.
 pub(crate) async fn last(pool: &Pool) -> Result<Vec<(RecurringCallId, Timestamp)>, StoreError> {
     let sql = "SELECT recurring_id, MAX(due) FROM occurrences WHERE tenant = $1 GROUP BY recurring_id";
     let rows = query(sql).bind(TENANT).fetch_all(pool).await?;
@@ -164,14 +164,14 @@ fn read(row: &Row) -> Result<Occurrence, StoreError> {
         recurring: row.id()?,
         due: row.instant()?,
         user: row.id()?,
-        state: row.word::<OccurrenceState>()?,
+        state: row.enum_text::<OccurrenceState>()?,
         version: row.number()?,
         owner: row.text()?.into(),
         lease_until: row.instant()?,
         not_before: row.instant()?,
         attempts: row.number()?,
         call: row.id_or_none()?,
-        cause: row.word_or_none()?,
+        cause: row.enum_or_none()?,
         updated_at: row.instant()?,
     })
 }

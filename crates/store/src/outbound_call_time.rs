@@ -1,4 +1,4 @@
-//! Table `outside_time`: how long each call was up outside, and who pays for it (security.md row 7).
+//! Table `outside_time`: duration of outbound legs, and the user charged for them (security.md row 7).
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::row::TENANT;
 use crate::sql::{Row, query};
 use crate::{Store, StoreError};
 
-/// Take in what the journal says. What is over stays over, even where its beginning is told again.
+/// Apply journal records. An ended leg stays ended, even if its answer is fed again.
 pub(crate) async fn feed(
     tx: &mut Conn,
-    notes: &BTreeMap<&CallId, Vec<&CallEvent>>,
+    events: &BTreeMap<&CallId, Vec<&CallEvent>>,
     node: &str,
 ) -> Result<(), StoreError> {
-    for note in notes.values().flatten() {
-        let CallEvent::Outside(time) = note else { continue };
+    for event in events.values().flatten() {
+        let CallEvent::Outside(time) = event else { continue };
         query(
             "INSERT INTO outside_time (tenant, call_id, leg, user_id, began_at, ended_at, node) \
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, call_id, leg) \
@@ -38,7 +38,7 @@ pub(crate) async fn feed(
 }
 
 impl Store {
-    /// The time of calls outside that ended since an instant, at all nodes, and of those that are on at this one.
+    /// Outbound time that ended since an instant, of all nodes, and of the legs that are up on this node.
     pub async fn outside_since(&self, since: Timestamp) -> Result<Vec<OutboundCallTime>, StoreError> {
         let rows = query(
             "SELECT call_id, leg, user_id, began_at, ended_at FROM outside_time \

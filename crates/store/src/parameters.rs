@@ -1,12 +1,12 @@
-//! What the address of a PostgreSQL may say behind its `?`: checked before the driver reads it, which would only write a warning, with
-//! the value, about what it does not know.
+//! Parameters of a PostgreSQL URL: validated before the driver reads them, because it would only log a warning, with the value, for an unknown
+//! one.
 
 use std::fs::File;
 use std::path::PathBuf;
 
 use crate::StoreError;
 
-/// Those whose value is a file.
+/// Parameters whose value is a file.
 const FILES: [&str; 7] =
     ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 const OTHERS: [&str; 11] = [
@@ -22,10 +22,10 @@ const OTHERS: [&str; 11] = [
     "options",
     "statement-cache-capacity",
 ];
-/// `allow` is missing: the driver takes it for `disable`, and whoever writes it wants more than that.
+/// `allow` is missing: the driver treats it as `disable`, and a user who writes it expects more than that.
 const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Refuse what the driver would ignore, and files that cannot be read.
+/// Refuse parameters that the driver would ignore, and files that cannot be read.
 pub(crate) fn check(url: &str) -> Result<(), StoreError> {
     for (name, value) in pairs(url) {
         if FILES.contains(&name) {
@@ -40,8 +40,8 @@ pub(crate) fn check(url: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// An address as it may be shown: without a password, wherever it stands.
-pub(crate) fn shown(url: &str) -> String {
+/// A URL without its password, for messages.
+pub(crate) fn redacted(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (login, host) = rest.rsplit_once('@')?;
         let user = login.split_once(':').map_or(login, |(user, _)| user);
@@ -62,11 +62,11 @@ fn pairs(url: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// A name that is none may be the rest of a password with a `?` in it.
+/// Mask a name that could be the rest of a password containing a `?`.
 fn printable(url: &str, name: &str) -> String {
     let behind_login = url.split_once('?').is_some_and(|(before, _)| before.contains('@'));
-    let word = name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
-    if behind_login && word { name.to_owned() } else { "?".to_owned() }
+    let enum_text = name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
+    if behind_login && enum_text { name.to_owned() } else { "?".to_owned() }
 }
 
 fn listed(names: &[&str], more: &[&str]) -> String {
@@ -75,7 +75,7 @@ fn listed(names: &[&str], more: &[&str]) -> String {
     all.join(", ")
 }
 
-/// `%2F` is a slash; what stands for nothing stays as it is. The driver reads it in the same way.
+/// Percent-decode a value as the driver does; an invalid escape stays as it is.
 fn decoded(text: &str) -> String {
     form_urlencoded::parse(format!("={text}").as_bytes()).map(|(_, value)| value.into_owned()).collect()
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_for_a_byte_is_that_byte() {
+    fn percent_escapes_are_decoded() {
         for (written, meant) in [
             ("/etc/ssl/root.pem", "/etc/ssl/root.pem"),
             ("%2Fetc%2fmy+root.pem", "/etc/my root.pem"),
@@ -103,9 +103,9 @@ mod tests {
             "postgres://b/c?user=a&password=hush-8841&sslmode=require",
             "postgres://a:hush-8841?x@b/c",
         ] {
-            assert!(!shown(url).contains("hush-8841"), "{}", shown(url));
+            assert!(!redacted(url).contains("hush-8841"), "{}", redacted(url));
         }
-        assert_eq!(shown("postgres://a:b@c/d?sslmode=require"), "postgres://a:***@c/d?sslmode=require");
+        assert_eq!(redacted("postgres://a:b@c/d?sslmode=require"), "postgres://a:***@c/d?sslmode=require");
         for url in ["postgres://a:p?hush8841@b/c", "postgres://a:p?hush8841"] {
             assert!(!check(url).unwrap_err().to_string().contains("hush"), "{:?}", check(url));
         }

@@ -1,11 +1,11 @@
-//! How the database goes about each listing: by an index that has its order, and never through a whole table.
+//! Query plans of the lists: each must use an index in its own order, and never scan a table.
 //!
-//! With `CENTRALITA_TEST_STORE=postgres` the same is asked of PostgreSQL, which is told to sort and to walk tables only where it must.
+//! With `CENTRALITA_TEST_STORE=postgres` PostgreSQL is asked as well, with sequential and bitmap scans disabled where avoidable.
 
 use base::Timestamp;
 use model::{CallId, RecordingId, UserId};
 
-use crate::call_page::{CallFilter, Cursor, Way, are_few, numbers};
+use crate::call_page::{CallFilter, Cursor, SearchPlan, count_matches, distinct_numbers};
 use crate::sql::{Query, query};
 use crate::{EventQuery, RecordingCursor, RecordingFilter, Store, calls, legs, recordings};
 
@@ -13,7 +13,7 @@ use crate::{EventQuery, RecordingCursor, RecordingFilter, Store, calls, legs, re
 #[allow(dead_code, unreachable_pub)]
 mod postgres;
 
-/// What a plan says: each step, with that of which it is a part.
+/// A query plan: its steps, each with the step it is part of.
 struct Plan {
     postgres: bool,
     steps: Vec<(i64, String)>,
@@ -23,20 +23,20 @@ async fn plan(store: &Store, asked: Query) -> Plan {
     plan_of(store, asked, 0).await
 }
 
-/// Of a query whose rows of so many columns SQLite gathers.
-async fn plan_of(store: &Store, asked: Query, gathered: usize) -> Plan {
+/// The plan of a query; where `gathered` is not 0, of SQLite's JSON form with this number of columns.
+async fn plan_of(store: &Store, asked: Query, json_columns: usize) -> Plan {
     let mut tx = store.writer.begin().await.unwrap();
     let postgres = tx.is_postgres();
     if !postgres {
-        let asked = if gathered > 0 { asked.gathered(gathered) } else { asked };
-        let rows = asked.explained("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
+        let asked = if json_columns > 0 { asked.into_json_array(json_columns) } else { asked };
+        let rows = asked.explain("EXPLAIN QUERY PLAN").fetch_all(&mut *tx).await.unwrap();
         let step = |row: &crate::sql::Row| (row.try_get(1).unwrap(), row.try_get(3).unwrap());
         return Plan { postgres, steps: rows.iter().map(step).collect() };
     }
     for wasteful in ["SET LOCAL enable_seqscan = off", "SET LOCAL enable_bitmapscan = off"] {
         query(wasteful).execute(&mut *tx).await.unwrap();
     }
-    let rows = asked.explained("EXPLAIN").fetch_all(&mut *tx).await.unwrap();
+    let rows = asked.explain("EXPLAIN").fetch_all(&mut *tx).await.unwrap();
     Plan { postgres, steps: rows.iter().map(|row| (0, row.try_get(0).unwrap())).collect() }
 }
 
@@ -45,16 +45,16 @@ impl Plan {
         self.steps.iter().map(|(_, step)| format!("{step}\n")).collect()
     }
 
-    /// Each of these indexes is walked, and no table is.
+    /// Each of these indexes is used, and no table is scanned.
     #[track_caller]
     fn walks(&self, indexes: &[&str]) {
         let text = self.text();
-        // PostgreSQL counts rows by itself, and in an empty table any index will do.
+        // PostgreSQL uses its own statistics, and for an empty table any index will do.
         for index in indexes.iter().filter(|_| !self.postgres) {
             assert!(text.contains(&format!(" {index} ")), "{index} is not used:\n{text}");
         }
         for table in ["calls", "legs", "recordings", "events", "c"] {
-            // "SCAN calls USING COVERING INDEX …" walks all of it as well.
+            // "SCAN calls USING COVERING INDEX …" is a full scan as well.
             let all = text
                 .lines()
                 .find(|line| *line == format!("SCAN {table}") || line.starts_with(&format!("SCAN {table} ")));
@@ -63,7 +63,7 @@ impl Plan {
         assert!(!text.contains("Seq Scan"), "{text}");
     }
 
-    /// … in its own order: what is found is not sorted before it is cut.
+    /// As `walks`, in the order of the index: the rows are not sorted before the limit.
     #[track_caller]
     fn in_order(&self, indexes: &[&str]) {
         self.walks(indexes);
@@ -86,7 +86,7 @@ async fn store() -> (Store, std::path::PathBuf) {
     };
     let store = Store::open(&url, &folder).await.unwrap();
     if !store.is_shared() {
-        // What `Store::analyze` would find in a house with a million calls: rows, then rows of the same first column, first two, …
+        // What `Store::analyze` would find with a million calls: rows, then rows per value of the first column, of the first two, …
         let spread = [
             ("calls", "sqlite_autoindex_calls_1", "1000000 1000000 1"),
             ("calls", "calls_by_start", "1000000 1000000 1 1 1 1"),
@@ -116,7 +116,7 @@ fn user() -> Option<UserId> {
     UserId::parse("user_1").ok()
 }
 
-/// Every filter with and without a place to go on from and a time.
+/// The filter with and without a cursor and a time range.
 fn each(filter: &CallFilter) -> Vec<CallFilter> {
     let cursor = Cursor { started_at: Timestamp::from_micros(9), id: CallId::parse("session_1_a").unwrap() };
     let (since, until) = (Some(Timestamp::from_micros(1)), Some(Timestamp::from_micros(5)));
@@ -135,20 +135,28 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     let (everybody, own) = (CallFilter::default(), CallFilter { user: user(), ..CallFilter::default() });
     let (by_start, by_user) = (["calls_by_start"], ["calls_by_user", "calls_by_other_user"]);
     let by_number = ["calls_by_from", "calls_by_to"];
-    let few = Way::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
-    for (way, filter, indexes) in [
-        (&Way::Newest, everybody.clone(), by_start.as_slice()),
-        (&Way::Newest, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
-        (&Way::Lately, CallFilter { number: number.clone(), ..everybody.clone() }, by_start.as_slice()),
-        (&Way::Newest, own.clone(), by_user.as_slice()),
-        (&Way::Newest, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
+    let few = SearchPlan::FewNumbers([vec!["+3491".into(), "+3492".into()], vec!["+3493".into()]]);
+    for (search, filter, indexes) in [
+        (&SearchPlan::TimeOrder, everybody.clone(), by_start.as_slice()),
+        (
+            &SearchPlan::TimeOrder,
+            CallFilter { number: number.clone(), ..everybody.clone() },
+            by_start.as_slice(),
+        ),
+        (
+            &SearchPlan::RecentScan,
+            CallFilter { number: number.clone(), ..everybody.clone() },
+            by_start.as_slice(),
+        ),
+        (&SearchPlan::TimeOrder, own.clone(), by_user.as_slice()),
+        (&SearchPlan::TimeOrder, CallFilter { number: number.clone(), ..own.clone() }, by_user.as_slice()),
         (&few, CallFilter { number: number.clone(), ..everybody.clone() }, by_number.as_slice()),
     ] {
         for filter in each(&filter) {
-            let plan = plan_of(&store, way.query(&filter), calls::TABLE.width()).await;
+            let plan = plan_of(&store, search.query(&filter), calls::TABLE.width()).await;
             plan.in_order(indexes);
             if !plan.postgres {
-                // Of the two ends of the time, the later one is where the walk begins.
+                // Of the two upper bounds of the time, the lower one starts the scan.
                 let walk = plan.text().matches("(started_at,id)<(?,?)").count();
                 assert!(walk >= indexes.len(), "{}", plan.text());
                 let covered = plan.text().matches("USING COVERING INDEX").count();
@@ -158,22 +166,22 @@ async fn a_page_of_calls_walks_the_index_that_has_its_order() {
     }
     for filter in [everybody, own] {
         for filter in each(&CallFilter { number: number.clone(), ..filter }) {
-            let plan = plan_of(&store, Way::FewCalls.query(&filter), calls::TABLE.width()).await;
+            let plan = plan_of(&store, SearchPlan::FewCalls.query(&filter), calls::TABLE.width()).await;
             plan.walks(&by_number);
             assert!(plan.postgres || plan.text().contains("COVERING INDEX calls_by_from"), "{}", plan.text());
         }
     }
-    plan(&store, are_few("+34")).await.walks(&by_number);
-    // Of an empty table PostgreSQL takes any index for a minimum.
+    plan(&store, count_matches("+34")).await.walks(&by_number);
+    // For MIN of an empty table PostgreSQL uses any index.
     if !store.is_shared() {
-        plan(&store, numbers("from_number", "+34")).await.walks(&["calls_by_from"]);
-        plan(&store, numbers("to_number", "+34")).await.walks(&["calls_by_to"]);
+        plan(&store, distinct_numbers("from_number", "+34")).await.walks(&["calls_by_from"]);
+        plan(&store, distinct_numbers("to_number", "+34")).await.walks(&["calls_by_to"]);
     }
     drop(std::fs::remove_dir_all(folder));
 }
 
 #[tokio::test]
-async fn what_is_shown_with_calls_is_found_by_their_ids() {
+async fn legs_and_recordings_are_found_by_call_id() {
     let (store, folder) = store().await;
     let ids: Vec<CallId> = (0..50).map(|n| CallId::parse(&format!("session_{n}_a")).unwrap()).collect();
     let legs = plan_of(&store, calls::legs_of(&ids), legs::TABLE.width()).await;

@@ -1,4 +1,4 @@
-//! Connections to either database, and transactions on them.
+//! Connection pools of either database, and transactions.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,117 +9,126 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
 use crate::StoreError;
-use crate::health::Monitor;
-use crate::limits::{ANSWER, BREATH, PATIENCE};
-use crate::sql::query;
+use crate::limits::{ACQUIRE_TIMEOUT, CIRCUIT_OPEN, STATEMENT_TIMEOUT};
+use crate::monitor::Monitor;
 
-/// Connections to the database. Clones share them.
+/// A connection pool. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
-    Lite(File),
-    Postgres(Server),
+    Sqlite(SqliteDatabase),
+    Postgres(PostgresServer),
 }
 
 impl Pool {
-    /// A transaction that writes.
+    /// Begin a write transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
         Ok(Tx(match self {
-            Pool::Lite(file) => {
-                let begun = file.pool.begin_with("BEGIN IMMEDIATE").await;
-                Conn::Lite(file.monitor.failed(begun.map_err(StoreError::from))?, file.monitor.clone())
+            Pool::Sqlite(file) => {
+                let begin = file.pool.begin_with("BEGIN IMMEDIATE").await;
+                Conn::Sqlite(
+                    file.monitor.record_result(begin.map_err(StoreError::from))?,
+                    file.monitor.clone(),
+                )
             }
             Pool::Postgres(server) => {
-                let begun = server.acquire_guarded(server.pool.begin()).await;
-                Conn::Postgres(server.monitor.failed(begun)?, server.monitor.clone())
+                let begin = server.acquire_guarded(server.pool.begin()).await;
+                Conn::Postgres(server.monitor.record_result(begin)?, server.monitor.clone())
             }
         }))
     }
 
-    /// What is known of the database behind it.
+    /// The health monitor of the database.
     pub(crate) fn monitor(&self) -> &Monitor {
         match self {
-            Pool::Lite(file) => &file.monitor,
+            Pool::Sqlite(file) => &file.monitor,
             Pool::Postgres(server) => &server.monitor,
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
-            Pool::Lite(file) => file.pool.close().await,
-            // A server that hangs is not waited for.
-            Pool::Postgres(server) => drop(tokio::time::timeout(ANSWER, server.pool.close()).await),
+            Pool::Sqlite(file) => file.pool.close().await,
+            // Do not wait for a server that hangs.
+            Pool::Postgres(server) => {
+                drop(tokio::time::timeout(STATEMENT_TIMEOUT, server.pool.close()).await);
+            }
         }
     }
 }
 
-/// A SQLite database, whose disk may be full.
+/// Pool of a SQLite database, with the health of its disk.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
+pub(crate) struct SqliteDatabase {
     pub(crate) pool: SqlitePool,
     pub(crate) monitor: Monitor,
 }
 
-/// Whether a connection that comes back to its pool may be used again.
+/// Whether a connection that returns to its pool can be used again.
 ///
-/// SQLite undoes a transaction by itself when a write fails (`SQLITE_FULL`, `SQLITE_IOERR`; "Automatic rollback" in its documentation of
-/// transactions). The `ROLLBACK` that follows finds none, and sqlx goes on counting one that is open: no transaction could ever begin on
-/// that connection again. Such a connection is closed, and the pool opens another.
+/// SQLite rolls a transaction back by itself when a write fails (`SQLITE_FULL`, `SQLITE_IOERR`; "Automatic rollback" in its documentation
+/// of transactions). The `ROLLBACK` that follows then fails, and sqlx still counts an open transaction: no transaction could begin on that
+/// connection again. Such a connection is closed, and the pool opens another.
 pub(crate) async fn is_reusable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if !connection.is_in_transaction() {
         return Ok(true);
     }
-    // The rollback was queued when the transaction was dropped; it is over once this is answered.
+    // The rollback was queued when the transaction was dropped; it has run once the ping is answered.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// A PostgreSQL server that may be away.
+/// Pool of a PostgreSQL server, with a circuit breaker for when it is unreachable.
 ///
-/// Who asks while it is away is told so after [`PATIENCE`]; those who come within a [`BREATH`] after that are told at once, so that
-/// nobody waits for the patience of all who stand before him.
+/// A request fails after [`ACQUIRE_TIMEOUT`] while the server is unreachable. Requests within the next [`CIRCUIT_OPEN`] fail at once, so that waiting
+/// requests do not add up their timeouts.
 #[derive(Clone, Debug)]
-pub(crate) struct Server {
+pub(crate) struct PostgresServer {
     pool: PgPool,
-    away: Arc<Mutex<Option<Instant>>>,
+    unreachable_since: Arc<Mutex<Option<Instant>>>,
     pub(crate) monitor: Monitor,
 }
 
-impl Server {
-    pub(crate) fn new(pool: PgPool) -> Server {
-        Server { pool, away: Arc::default(), monitor: Monitor::default() }
+impl PostgresServer {
+    pub(crate) fn new(pool: PgPool) -> PostgresServer {
+        PostgresServer { pool, unreachable_since: Arc::default(), monitor: Monitor::default() }
     }
 
-    /// A connection that has just answered.
+    /// Acquire a connection that has just answered.
     pub(crate) async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         self.acquire_guarded(self.pool.acquire()).await
     }
 
     async fn acquire_guarded<T>(
         &self,
-        ask: impl Future<Output = Result<T, sqlx::Error>>,
+        request: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, StoreError> {
-        if self.away.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < BREATH) {
+        if self
+            .unreachable_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|at| at.elapsed() < CIRCUIT_OPEN)
+        {
             return Err(StoreError::Away);
         }
-        let answer = within(PATIENCE, ask).await;
+        let answer = timeout(ACQUIRE_TIMEOUT, request).await;
         let away = answer.as_ref().is_err_and(StoreError::is_away);
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
+        *self.unreachable_since.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
         answer
     }
 }
 
-/// Wait for one answer of PostgreSQL, but not for ever.
+/// Await one reply of PostgreSQL with the statement timeout.
 pub(crate) async fn with_timeout<T>(
-    ask: impl Future<Output = Result<T, sqlx::Error>>,
+    request: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
-    within(ANSWER, ask).await
+    timeout(STATEMENT_TIMEOUT, request).await
 }
 
-async fn within<T>(
+async fn timeout<T>(
     limit: Duration,
-    ask: impl Future<Output = Result<T, sqlx::Error>>,
+    request: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, ask).await {
+    match tokio::time::timeout(limit, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(StoreError::Away),
     }
@@ -128,7 +137,7 @@ async fn within<T>(
 /// A connection within a transaction.
 #[derive(Debug)]
 pub(crate) enum Conn {
-    Lite(Transaction<'static, Sqlite>, Monitor),
+    Sqlite(Transaction<'static, Sqlite>, Monitor),
     Postgres(Transaction<'static, Postgres>, Monitor),
 }
 
@@ -137,49 +146,25 @@ impl Conn {
         matches!(self, Conn::Postgres(..))
     }
 
-    /// Wait until nobody else holds `turn`, and hold it until the transaction ends. SQLite has one writer at a time anyway.
-    pub(crate) async fn lock(&mut self, turn: AdvisoryLock) -> Result<(), StoreError> {
-        if self.is_postgres() {
-            query("SELECT 1 FROM pg_advisory_xact_lock($1)").bind(turn as i64).execute(self).await?;
-        }
-        Ok(())
-    }
-
-    /// Run a text of many statements without values.
+    /// Run a script of several statements without parameters.
     pub(crate) async fn run_script(&mut self, script: sqlx::SqlStr) -> Result<(), StoreError> {
         match self {
-            Conn::Lite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
+            Conn::Sqlite(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
             Conn::Postgres(tx, _) => sqlx::raw_sql(script).execute(&mut **tx).await.map(drop)?,
         }
         Ok(())
     }
 }
 
-/// What only one node may do at a time. The numbers are ours among all advisory locks of a database.
-#[derive(Clone, Copy, Debug)]
-#[repr(i64)]
-pub(crate) enum AdvisoryLock {
-    /// Bringing the schema up to date.
-    Migrate = 0x6365_6e74_0001,
-    /// Numbering rows of the outbox: their order is the order in which they become visible.
-    Outbox = 0x6365_6e74_0002,
-    /// The same for events.
-    Events = 0x6365_6e74_0003,
-    /// Writing down requests that carry a name: the same one is done once.
-    Requests = 0x6365_6e74_0004,
-    /// Making and taking deliveries of events: each goes out once.
-    Deliveries = 0x6365_6e74_0005,
-}
-
-/// A transaction. What is not committed is undone.
+/// A write transaction; rolled back unless it is committed.
 #[derive(Debug)]
 pub(crate) struct Tx(Conn);
 
 impl Tx {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
-            Conn::Lite(tx, monitor) => monitor.wrote(tx.commit().await.map_err(StoreError::from)),
-            Conn::Postgres(tx, monitor) => monitor.wrote(with_timeout(tx.commit()).await),
+            Conn::Sqlite(tx, monitor) => monitor.record_commit(tx.commit().await.map_err(StoreError::from)),
+            Conn::Postgres(tx, monitor) => monitor.record_commit(with_timeout(tx.commit()).await),
         }
     }
 }

@@ -7,55 +7,55 @@ use std::time::Instant;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::limits::{CONNECT, CONNECTIONS, PATIENCE};
+use crate::limits::{ACQUIRE_TIMEOUT, CONNECT_TIMEOUT, MAX_CONNECTIONS};
 use crate::migrate::migrate;
-use crate::parameters::{check, shown};
-use crate::pool::{Pool, Server};
+use crate::parameters::{check, redacted};
+use crate::pool::{Pool, PostgresServer};
 use crate::{Store, StoreError, node_name};
 
-/// Whether an address is one of PostgreSQL.
-pub(crate) fn speaks(url: &str) -> bool {
+/// Whether a URL has a PostgreSQL scheme.
+pub(crate) fn is_postgres_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
     let options = options(url)?;
     let node = node_name(data_dir)?;
-    // The first connection may take its time, and a migration too.
+    // The first connection, and a migration, may take longer than a request may.
     let first = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(CONNECT)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .connect_with(options.clone())
         .await
-        .map_err(unreached)?;
-    let first = Pool::Postgres(Server::new(first));
+        .map_err(connect_error)?;
+    let first = Pool::Postgres(PostgresServer::new(first));
     let mut tx = first.begin().await?;
     migrate(&mut tx).await?;
     tx.commit().await?;
     first.close().await;
     let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(true)
         .connect_lazy_with(options);
-    // A start may wait where a request may not: what it reads finds a connection open.
+    // Wait for a first pooled connection, so that the reads of a start find one open.
     let begun = Instant::now();
-    while pool.acquire().await.is_err() && begun.elapsed() < CONNECT {}
-    let pool = Pool::Postgres(Server::new(pool));
+    while pool.acquire().await.is_err() && begun.elapsed() < CONNECT_TIMEOUT {}
+    let pool = Pool::Postgres(PostgresServer::new(pool));
     Ok(Store::new(pool.clone(), pool, node))
 }
 
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     check(url)?;
-    let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url { url: shown(url) })?;
+    let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url { url: redacted(url) })?;
     Ok(options.application_name("centralita"))
 }
 
-/// Why there is no first connection. What is wrong with a certificate is said so that somebody can mend it.
-pub(crate) fn unreached(error: sqlx::Error) -> StoreError {
+/// The error of a failed first connection. A TLS fault keeps its sentence, so that the operator can correct the certificate.
+pub(crate) fn connect_error(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Tls(fault) => StoreError::Tls { fault: fault.to_string() },
-        // The words of rustls; from the network itself come other kinds.
+        // From rustls; network errors have other kinds.
         sqlx::Error::Io(fault) if fault.kind() == ErrorKind::InvalidData => {
             StoreError::Tls { fault: fault.to_string() }
         }

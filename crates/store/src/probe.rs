@@ -1,4 +1,4 @@
-//! Looking at a database without changing it: whether a server could open it.
+//! Read-only check whether a server could open the database.
 
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -6,56 +6,56 @@ use std::path::Path;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use crate::health::Monitor;
-use crate::limits::{CONNECT, LITE_PATIENCE};
-use crate::pool::{File, Pool, Server};
+use crate::limits::{CONNECT_TIMEOUT, SQLITE_BUSY_TIMEOUT};
+use crate::monitor::Monitor;
+use crate::pool::{Pool, PostgresServer, SqliteDatabase};
 use crate::sql::query;
 use crate::{StoreError, migrate, postgres, sqlite};
 
-/// With what every file of SQLite begins.
+/// First bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// What lies where the database should be.
+/// What the URL points to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
-    /// Nothing: the first start makes it.
+    /// Nothing: the first start creates it.
     Missing,
-    /// A database without a table of ours: the first start fills it.
+    /// A database without our tables: the first start fills it.
     Empty,
-    /// A database of ours.
+    /// A database of this program.
     Ours {
-        /// Its last migration.
+        /// Number of its last migration.
         version: i64,
-        /// The last one that this program knows: a start runs those that are missing.
+        /// Number of the last migration of this program: a start runs the missing ones.
         newest: i64,
     },
 }
 
-/// Look at the database that `url` names, and change nothing. One that a newer version has written is a fault.
+/// Check the database that `url` names without changing it. A database of a newer version is an error.
 pub async fn probe(url: &str, data_dir: &Path) -> Result<Found, StoreError> {
-    let pool = if postgres::speaks(url) {
-        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT);
-        let pool = options.connect_with(postgres::options(url)?).await.map_err(postgres::unreached)?;
-        Pool::Postgres(Server::new(pool))
+    let pool = if postgres::is_postgres_url(url) {
+        let options = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT);
+        let pool = options.connect_with(postgres::options(url)?).await.map_err(postgres::connect_error)?;
+        Pool::Postgres(PostgresServer::new(pool))
     } else {
         let path = sqlite::path_of(url, data_dir)?;
-        match begins(&path)? {
+        match has_sqlite_header(&path)? {
             None => return Ok(Found::Missing),
             Some(true) => {}
             Some(false) => return Ok(Found::Empty),
         }
-        let options = SqliteConnectOptions::new().filename(&path).busy_timeout(LITE_PATIENCE);
-        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LITE_PATIENCE);
+        let options = SqliteConnectOptions::new().filename(&path).busy_timeout(SQLITE_BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(SQLITE_BUSY_TIMEOUT);
         let pool = pool.connect_with(options.create_if_missing(false)).await?;
-        Pool::Lite(File { pool, monitor: Monitor::default() })
+        Pool::Sqlite(SqliteDatabase { pool, monitor: Monitor::default() })
     };
-    let found = look(&pool).await;
+    let found = read_version(&pool).await;
     pool.close().await;
     found
 }
 
-/// Whether a file begins as one of SQLite; `None` where there is no file.
-fn begins(path: &Path) -> Result<Option<bool>, StoreError> {
+/// Whether a file begins like a SQLite database; `None` where it does not exist, `false` where it is empty.
+fn has_sqlite_header(path: &Path) -> Result<Option<bool>, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -70,14 +70,14 @@ fn begins(path: &Path) -> Result<Option<bool>, StoreError> {
     Ok(Some(!head.is_empty()))
 }
 
-async fn look(pool: &Pool) -> Result<Found, StoreError> {
-    let there = match pool {
-        Pool::Lite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'",
+async fn read_version(pool: &Pool) -> Result<Found, StoreError> {
+    let table_exists = match pool {
+        Pool::Sqlite(_) => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'migrations'",
         Pool::Postgres(_) => {
             "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'migrations'"
         }
     };
-    if query(there).fetch_all(pool).await?.is_empty() {
+    if query(table_exists).fetch_all(pool).await?.is_empty() {
         return Ok(Found::Empty);
     }
     let rows = query("SELECT version FROM migrations ORDER BY version DESC LIMIT 1").fetch_all(pool).await?;

@@ -1,4 +1,4 @@
-//! Forgetting what is older than its retention, in small transactions so that nobody waits long for a turn.
+//! Retention: deletes old rows in small transactions, so that other writers do not wait long.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::pool::Pool;
 use crate::row::TENANT;
 use crate::sql::query;
 
-/// How long things are kept; `None` is for ever.
+/// Retention periods; `None` keeps rows for ever.
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
     /// Calls and their legs.
     pub calls: Option<Duration>,
-    /// Ladders.
+    /// SIP ladders.
     pub ladders: Option<Duration>,
-    /// Audit events and the use of keys.
+    /// Events, API key usage, deliveries and occurrences.
     pub events: Option<Duration>,
 }
 
-/// How many rows [`crate::Store::prune`] took away.
+/// Number of rows deleted by [`crate::Store::prune`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Pruned {
@@ -30,15 +30,15 @@ pub struct Pruned {
     pub events: u64,
 }
 
-/// A binding that is longer past than this helps nobody.
+/// Expired bindings are deleted after this time.
 const BINDING_GRACE: Duration = Duration::from_hours(1);
-/// A node that was away longer than this loads the directory anew.
+/// A node that was away longer than this loads the directory again.
 const OUTBOX_RETENTION: Duration = Duration::from_hours(24);
-/// What was spent outside matters on its day; a week of it answers questions.
+/// Outbound time counts for its day; it is kept for a week for enquiries.
 const OUTSIDE_RETENTION: Duration = Duration::from_hours(7 * 24);
-/// A node that was away for as long as this deletes no more what was removed meanwhile; it moves it aside.
+/// A node that was away longer than this does not delete audio removed meanwhile; it moves it aside.
 const REMOVED_RETENTION: Duration = Duration::from_hours(90 * 24);
-/// Rows of one transaction.
+/// Rows per transaction.
 const BATCH: i64 = 1000;
 
 const BINDINGS: &str = "DELETE FROM bindings WHERE tenant = $1 AND (username, contact) IN \
@@ -51,12 +51,12 @@ const CALLS: &str = "DELETE FROM calls WHERE tenant = $1 AND id IN (SELECT id FR
     WHERE tenant = $1 AND started_at < $2 AND ended_at IS NOT NULL ORDER BY started_at, id LIMIT $3)";
 const LADDERS: &str = "DELETE FROM ladders WHERE tenant = $1 AND call_id IN (SELECT l.call_id FROM ladders l \
     JOIN calls c ON c.tenant = l.tenant AND c.id = l.call_id WHERE l.tenant = $1 AND c.started_at < $2 LIMIT $3)";
-// The highest numbers stay: the next ones are counted from them.
+// The highest number is kept: the next one is derived from it.
 const EVENTS: &str = "DELETE FROM events WHERE tenant = $1 AND seq IN (SELECT seq FROM events \
     WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM events) LIMIT $3)";
 const OUTBOX: &str = "DELETE FROM outbox WHERE tenant = $1 AND seq IN (SELECT seq FROM outbox \
     WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM outbox) LIMIT $3)";
-// The last one of each stays: the next instant is counted from it.
+// The last occurrence of each recurring call is kept: the next instant is computed from it.
 const OCCURRENCES: &str = "DELETE FROM occurrences WHERE tenant = $1 AND (recurring_id, due) IN \
     (SELECT o.recurring_id, o.due FROM occurrences o WHERE o.tenant = $1 AND o.due < $2 AND o.state NOT IN ('claimed', 'dialling') \
     AND (o.due < (SELECT MAX(n.due) FROM occurrences n WHERE n.tenant = o.tenant AND n.recurring_id = o.recurring_id) \
@@ -68,7 +68,7 @@ const OUTSIDE_TIME: &str = "DELETE FROM outside_time WHERE tenant = $1 AND (call
     (SELECT call_id, leg FROM outside_time WHERE tenant = $1 AND ended_at < $2 LIMIT $3)";
 const DELIVERIES: &str = "DELETE FROM deliveries WHERE tenant = $1 AND id IN \
     (SELECT id FROM deliveries WHERE tenant = $1 AND updated_at < $2 AND status <> 'pending' LIMIT $3)";
-// The highest number stays: the next ones are counted from it.
+// The highest number is kept: the next one is derived from it.
 const REMOVED_AUDIO: &str = "DELETE FROM removed_audio WHERE tenant = $1 AND seq IN (SELECT seq FROM removed_audio \
     WHERE tenant = $1 AND at < $2 AND seq < (SELECT MAX(seq) FROM removed_audio) LIMIT $3)";
 const REQUESTS: &str = "DELETE FROM idempotency WHERE tenant = $1 AND (key_id, name) IN \
@@ -97,7 +97,7 @@ pub(crate) async fn prune(pool: &Pool, now: Timestamp, retention: &Retention) ->
     Ok(pruned)
 }
 
-/// Run the statements in transactions of [`BATCH`] rows until the last of them finds nothing more.
+/// Run the statements in transactions of [`BATCH`] rows until the last statement finds no more rows.
 async fn sweep(pool: &Pool, statements: &[&'static str], before: i64) -> Result<u64, StoreError> {
     let mut total = 0;
     loop {

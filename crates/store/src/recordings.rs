@@ -1,4 +1,4 @@
-//! Table `recordings` (S177): one row per recording, while it runs, when it is over, and after its audio is gone.
+//! Table `recordings` (S177): one row per recording, while it runs, after its end, and after its audio is deleted.
 
 use std::time::Duration;
 
@@ -6,20 +6,21 @@ use base::Timestamp;
 use model::{CallId, Recording, RecordingId, RecordingState, UserId};
 use sqlx::AssertSqlSafe;
 
-use crate::audit::{self, Audit};
-use crate::pool::{AdvisoryLock, Conn};
-use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, with_keys, word};
+use crate::advisory_lock::AdvisoryLock;
+use crate::events::{self, Audit};
+use crate::pool::Conn;
+use crate::row::{KEYS_AT_ONCE, Reader, TENANT, Table, enum_text, with_keys};
 use crate::sql::{Query, Row, Value, query};
 use crate::{Store, StoreError};
 
-/// Where a recording's audio is kept.
+/// Storage location of a recording's audio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
     /// In the data directory.
     Folder,
     /// In the object store.
     Objects,
-    /// Nowhere any more.
+    /// Deleted.
     Gone,
 }
 
@@ -33,52 +34,52 @@ impl Place {
     }
 }
 
-/// A recording, and where it is kept.
+/// A recording with its storage location.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
-    /// What is known of it.
+    /// Metadata.
     pub recording: Recording,
-    /// Where its audio is.
+    /// Location of the audio.
     pub place: Place,
-    /// Attempts to bring it to the object store that failed.
+    /// Failed attempts to upload it to the object store, or to delete it.
     pub tries: u32,
 }
 
-/// A place in the list: everything after it is older.
+/// Position in the list: the last recording of a page.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RecordingCursor {
-    /// When the last one shown began.
+    /// Its start time.
     pub started_at: Timestamp,
     /// Its id.
     pub id: RecordingId,
 }
 
-/// Which recordings.
+/// Filter of a page of recordings.
 #[derive(Clone, Debug)]
 pub struct RecordingFilter {
     /// Only those that this user may hear; all where `None`.
     pub user: Option<UserId>,
-    /// Only those of this call.
+    /// Only those of this call; all where `None`.
     pub call: Option<CallId>,
     /// Only those in this state; all but deleted ones where `None`.
     pub state: Option<RecordingState>,
-    /// Only those after this place.
+    /// Only those after this position.
     pub cursor: Option<RecordingCursor>,
-    /// At most so many.
+    /// Maximum number of recordings.
     pub limit: u32,
 }
 
-/// Recordings, newest first.
+/// A page of recordings, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RecordingPage {
     /// The recordings.
     pub recordings: Vec<Kept>,
-    /// Where the next page begins; `None` where there is none.
+    /// Position of the next page; `None` on the last page.
     pub next: Option<RecordingCursor>,
 }
 
 impl RecordingFilter {
-    /// Each kind of filter walks an index that has its order: with `OR`, the database would walk all recordings of all users.
+    /// The statement. Each filter scans an index in its own order: with `OR`, the database would scan the recordings of all users.
     pub(crate) fn query(&self) -> Query {
         let (before, id) =
             self.cursor.as_ref().map_or((i64::MAX, ""), |c| (c.started_at.as_micros(), c.id.as_str()));
@@ -90,7 +91,7 @@ impl RecordingFilter {
         };
         let mut which = match &self.state {
             None => "state <> 'deleted'".to_owned(),
-            Some(state) => format!("state = {}", put(&word(state))),
+            Some(state) => format!("state = {}", put(&enum_text(state))),
         };
         if let Some(call) = &self.call {
             which.push_str(&format!(" AND call_id = {}", put(call.as_str())));
@@ -115,7 +116,7 @@ impl RecordingFilter {
     }
 }
 
-/// The recordings of calls that are not deleted.
+/// The recordings of calls, without deleted ones.
 pub(crate) fn of_calls(calls: &[CallId]) -> Query {
     with_keys(calls, |keys| {
         format!(
@@ -154,10 +155,10 @@ fn read(row: &Row) -> Result<Kept, StoreError> {
         user: row.id()?,
         other_user: row.id_or_none()?,
         extension: row.text_or_none()?,
-        state: row.word()?,
+        state: row.enum_text()?,
         started_at: row.instant()?,
         ended_at: row.instant_or_none()?,
-        format: row.word()?,
+        format: row.enum_text()?,
         bytes: row.number()?,
         millis: row.number()?,
         sha256: row.text_or_none()?,
@@ -171,7 +172,7 @@ fn read(row: &Row) -> Result<Kept, StoreError> {
     Ok(Kept { recording, place, tries: row.number()? })
 }
 
-/// What the journal says. A row that is over, uploaded or deleted stays as it is: its story is told again after a crash.
+/// Apply a journal record. A row that is complete, uploaded or deleted does not change: records are fed again after a crash.
 pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), StoreError> {
     let known = query("SELECT state FROM recordings WHERE tenant = $1 AND id = $2")
         .bind(TENANT)
@@ -183,7 +184,7 @@ pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Re
     match known.as_deref() {
         None => {
             insert(tx, recording, node).await?;
-            tell(tx, recording, "recording_started", recording.started_at).await?;
+            write_event(tx, recording, "recording_started", recording.started_at).await?;
         }
         Some("recording") if !runs => update(tx, recording).await?,
         Some(_) => return Ok(()),
@@ -194,7 +195,7 @@ pub(crate) async fn feed(tx: &mut Conn, recording: &Recording, node: &str) -> Re
             RecordingState::Deleted => "recording_deleted",
             RecordingState::Recording | RecordingState::Complete => "recording_completed",
         };
-        tell(tx, recording, kind, recording.ended_at.unwrap_or(recording.started_at)).await?;
+        write_event(tx, recording, kind, recording.ended_at.unwrap_or(recording.started_at)).await?;
     }
     Ok(())
 }
@@ -211,8 +212,8 @@ async fn insert(tx: &mut Conn, recording: &Recording, node: &str) -> Result<(), 
     .bind(recording.other_user.as_ref().map(UserId::to_string))
     .bind(recording.extension.as_deref())
     .bind(recording.started_at.as_micros())
-    .bind(word(&recording.format))
-    .bind(word(&recording.state))
+    .bind(enum_text(&recording.format))
+    .bind(enum_text(&recording.state))
     .bind(recording.ended_at.map(Timestamp::as_micros))
     .bind(recording.bytes as i64)
     .bind(recording.millis as i64)
@@ -230,7 +231,7 @@ async fn update(tx: &mut Conn, recording: &Recording) -> Result<(), StoreError> 
     )
     .bind(TENANT)
     .bind(recording.id.as_str())
-    .bind(word(&recording.state))
+    .bind(enum_text(&recording.state))
     .bind(recording.ended_at.map(Timestamp::as_micros))
     .bind(recording.bytes as i64)
     .bind(recording.millis as i64)
@@ -241,7 +242,7 @@ async fn update(tx: &mut Conn, recording: &Recording) -> Result<(), StoreError> 
     Ok(())
 }
 
-async fn tell(
+async fn write_event(
     tx: &mut Conn,
     recording: &Recording,
     kind: &'static str,
@@ -260,7 +261,7 @@ async fn tell(
             "bytes": recording.bytes, "fault": recording.fault,
         }),
     };
-    audit::insert(tx, &event).await
+    events::insert(tx, &event).await
 }
 
 impl Store {
@@ -282,7 +283,7 @@ impl Store {
         Ok(RecordingPage { recordings, next })
     }
 
-    /// The recordings of calls that are not deleted, each with its call.
+    /// The recordings of calls, without deleted ones, each with its call.
     pub async fn recordings_of(&self, calls: &[CallId]) -> Result<Vec<(CallId, RecordingId)>, StoreError> {
         let mut found = Vec::new();
         for some in calls.chunks(KEYS_AT_ONCE) {
@@ -294,29 +295,30 @@ impl Store {
         Ok(found)
     }
 
-    /// Recordings that ran when an earlier life of this node ended: they began before this one.
+    /// Recordings of this node that were running when the previous process ended: they started before `began`.
     pub async fn interrupted_recordings(&self, began: Timestamp) -> Result<Vec<Kept>, StoreError> {
-        self.own_recordings("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
+        self.own_recordings_where("state = 'recording' AND started_at < $2", began.as_micros(), 1_000).await
     }
 
-    /// Recordings that are over, lie in the folder of this node, and are due to be brought to the object store.
+    /// Completed recordings in the data directory of this node that are due to be uploaded to the object store.
     pub async fn recordings_to_move(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "place = 'folder' AND state IN ('complete', 'failed') AND bytes > 0 AND next_try_at <= $2";
-        self.own_recordings(due, now.as_micros(), 16).await
+        self.own_recordings_where(due, now.as_micros(), 16).await
     }
 
-    /// Recordings of this node that are deleted, whose audio is still there.
+    /// Deleted recordings of this node whose audio is still stored.
     pub async fn recordings_to_remove(&self, now: Timestamp) -> Result<Vec<Kept>, StoreError> {
         let due = "state = 'deleted' AND place <> 'gone' AND next_try_at <= $2";
-        self.own_recordings(due, now.as_micros(), 100).await
+        self.own_recordings_where(due, now.as_micros(), 100).await
     }
 
-    /// Recordings that are over and began before `at`.
+    /// Completed recordings that started before `at`.
     pub async fn recordings_before(&self, at: Timestamp) -> Result<Vec<Kept>, StoreError> {
-        self.some_recordings("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100).await
+        self.recordings_where("state IN ('complete', 'failed') AND started_at < $2", at.as_micros(), 100)
+            .await
     }
 
-    /// The oldest, where all together have more than `quota` bytes: those that are too many.
+    /// The oldest recordings that exceed a total of `quota` bytes.
     pub async fn recordings_beyond(&self, quota: u64) -> Result<Vec<Kept>, StoreError> {
         let kept = "tenant = $1 AND state IN ('complete', 'failed')";
         let sql = format!("SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM recordings WHERE {kept}");
@@ -326,7 +328,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut oldest =
-            self.some_recordings("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
+            self.recordings_where("state IN ('complete', 'failed') AND bytes > $2", 0, 100).await?;
         oldest.retain(|kept| {
             let wanted = excess > 0;
             excess = excess.saturating_sub(kept.recording.bytes);
@@ -335,8 +337,13 @@ impl Store {
         Ok(oldest)
     }
 
-    /// Those whose audio is, or was, in the folder of this node: nobody else can do anything about it.
-    async fn own_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+    /// Recordings whose audio is, or was, in the data directory of this node: no other node can process them.
+    async fn own_recordings_where(
+        &self,
+        which: &str,
+        value: i64,
+        most: u32,
+    ) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND node = $3 AND {which} ORDER BY started_at, id LIMIT {most}",
             TABLE.columns()
@@ -345,7 +352,7 @@ impl Store {
         query.fetch_all(self.readers()).await?.iter().map(read).collect()
     }
 
-    async fn some_recordings(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
+    async fn recordings_where(&self, which: &str, value: i64, most: u32) -> Result<Vec<Kept>, StoreError> {
         let sql = format!(
             "SELECT {} FROM recordings WHERE tenant = $1 AND {which} ORDER BY started_at, id LIMIT {most}",
             TABLE.columns()
@@ -354,7 +361,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// A recording's audio is there now.
+    /// Store the new location of a recording's audio.
     pub async fn recording_moved(&self, id: &RecordingId, place: Place) -> Result<(), StoreError> {
         query("UPDATE recordings SET place = $3, tries = 0, next_try_at = 0 WHERE tenant = $1 AND id = $2")
             .bind(TENANT)
@@ -365,7 +372,7 @@ impl Store {
         Ok(())
     }
 
-    /// An attempt to move or remove it has failed: not before `wait` again.
+    /// An attempt to upload or delete the audio failed: retry after `wait`.
     pub async fn recording_stays(
         &self,
         kept: &Kept,
@@ -382,7 +389,7 @@ impl Store {
         Ok(())
     }
 
-    /// Nobody may hear it any more; its audio is removed later. `false` where it runs, or was deleted before.
+    /// Mark a recording as deleted; its audio is removed later. `false` where it is still running, or was deleted before.
     pub async fn delete_recording(&self, id: &RecordingId, event: Audit) -> Result<bool, StoreError> {
         let mut tx = self.writer().begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
@@ -397,8 +404,8 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        events::insert(&mut tx, &event).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 }

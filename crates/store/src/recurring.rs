@@ -3,7 +3,7 @@
 use model::RecurringCall;
 
 use crate::StoreError;
-use crate::row::{Query, Reader, Table, json, word};
+use crate::row::{Query, Reader, Table, enum_text, json};
 use crate::sql::Row;
 
 pub(crate) const TABLE: Table = Table {
@@ -33,7 +33,7 @@ pub(crate) fn bind(call: &RecurringCall, query: Query) -> Query {
         .bind(call.destination.clone())
         .bind(json(&call.schedule))
         .bind(i64::from(call.enabled))
-        .bind(word(&call.misfire))
+        .bind(enum_text(&call.misfire))
         .bind(json(&call.action))
         .bind(i64::from(call.max_attempts))
         .bind(i64::from(call.retry_minutes))
@@ -51,7 +51,7 @@ pub(crate) fn read(row: &Row) -> Result<RecurringCall, StoreError> {
         destination: row.text()?,
         schedule: row.json()?,
         enabled: row.flag()?,
-        misfire: row.word()?,
+        misfire: row.enum_text()?,
         action: row.json()?,
         max_attempts: row.number()?,
         retry_minutes: row.number()?,

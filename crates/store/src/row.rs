@@ -1,4 +1,4 @@
-//! Rows of any table: one upsert text for one row or for hundreds, and the forms that values take in columns.
+//! Rows of any table: one upsert statement for one row or hundreds, and the encoding of values in columns.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use crate::pool::Conn;
 pub(crate) use crate::sql::Query;
 use crate::sql::{Column, Row, Value, query};
 
-/// Everything belongs to a tenant; there is one for now.
+/// Every row belongs to a tenant; there is one so far.
 pub(crate) const TENANT: &str = "default";
 
-/// A table: `tenant` comes first in its key and is not named here.
+/// A table: `tenant` is the first key column and is not listed.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub name: &'static str,
@@ -25,8 +25,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// `INSERT` of `rows` rows, the tenant first in each. PostgreSQL wants placeholders with numbers; SQLite finds a numbered one by walking
-    /// all of them, for each value that is bound, and gets them without.
+    /// `INSERT` of `rows` rows, each beginning with the tenant. PostgreSQL needs numbered placeholders; SQLite looks up each numbered one by a
+    /// linear search, so it gets plain `?`.
     fn insert(&self, rows: usize, numbered: bool) -> String {
         let width = self.width();
         let mut sql = format!(
@@ -48,31 +48,31 @@ impl Table {
         sql
     }
 
-    /// What makes an `INSERT` replace the rows that are there.
+    /// The `ON CONFLICT` clause that replaces existing rows.
     fn replacing(&self) -> String {
         let updates: Vec<String> = self.rest.iter().map(|c| format!("{c} = excluded.{c}")).collect();
         format!(" ON CONFLICT (tenant, {}) DO UPDATE SET {}", self.key.join(", "), updates.join(", "))
     }
 
-    /// How many columns there are beside the tenant.
+    /// Number of columns without the tenant.
     pub(crate) fn width(&self) -> usize {
         self.key.len() + self.rest.len()
     }
 
-    /// Every column but the tenant, in the order of the upsert.
+    /// All columns but the tenant, in the order of the upsert.
     pub(crate) fn columns(&self) -> String {
         format!("{}, {}", self.key.join(", "), self.rest.join(", "))
     }
 }
 
-/// Rows in one statement.
+/// Rows per statement.
 const CHUNKS: [usize; 3] = [64, 8, 1];
-/// Keys in one `IN (…)`. More would be slower: SQLite looks a numbered placeholder up by walking all of them.
+/// Maximum number of keys in one `IN (…)`. More would be slower: SQLite looks up each numbered placeholder by a linear search.
 pub(crate) const KEYS_AT_ONCE: usize = 200;
-/// So many of them there are in a statement, the last one repeated: few texts, so that plans can be kept.
+/// Sizes of `IN` lists; the last key is repeated to fill one: few variants, so that prepared statements can be cached.
 const KEYS: [usize; 4] = [1, 16, 64, KEYS_AT_ONCE];
 
-/// A query with `key IN ($2, …)`, at most [`KEYS_AT_ONCE`]; `$1` is the tenant.
+/// A query with `key IN ($2, …)`, at most [`KEYS_AT_ONCE`] keys; `$1` is the tenant.
 pub(crate) fn with_keys<T>(keys: &[Id<T>], sql: impl Fn(String) -> String) -> Query {
     let size = KEYS.into_iter().find(|size| *size >= keys.len()).unwrap_or(keys.len());
     let filled = keys.iter().chain(std::iter::repeat_n(keys.last(), size - keys.len()).flatten());
@@ -80,7 +80,7 @@ pub(crate) fn with_keys<T>(keys: &[Id<T>], sql: impl Fn(String) -> String) -> Qu
     filled.fold(query, |query, key| query.bind(key.as_str()))
 }
 
-/// Put rows in, replacing those of the same key. Of rows with the same key the last one stays.
+/// Insert rows or replace those of the same key. Of several rows with the same key the last one is kept.
 pub(crate) async fn upsert<T>(
     connection: &mut Conn,
     table: &Table,
@@ -90,13 +90,13 @@ pub(crate) async fn upsert<T>(
     let mut rows: Vec<Vec<Value>> =
         rows.iter().map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
     if connection.is_postgres() {
-        // Which says no to a statement that writes a row twice.
+        // PostgreSQL refuses a statement that writes a row twice.
         keep_last(&mut rows, 1 + table.key.len());
     }
-    put(connection, table, &mut rows, &table.replacing()).await
+    write_rows(connection, table, &mut rows, &table.replacing()).await
 }
 
-/// Put rows in whose keys are new; one that is there is an error.
+/// Insert rows with new keys; an existing key is an error.
 pub(crate) async fn insert<T>(
     connection: &mut Conn,
     table: &Table,
@@ -104,11 +104,11 @@ pub(crate) async fn insert<T>(
     bind: impl Fn(T, Query) -> Query,
 ) -> Result<(), StoreError> {
     let mut rows: Vec<Vec<Value>> = rows.map(|row| bind(row, query("").bind(TENANT)).into_values()).collect();
-    put(connection, table, &mut rows, "").await
+    write_rows(connection, table, &mut rows, "").await
 }
 
-/// As few statements as there can be: with SQLite each one is a turn of two threads.
-async fn put(
+/// Write the rows in as few statements as possible: with SQLite each statement is a switch between two threads.
+async fn write_rows(
     connection: &mut Conn,
     table: &Table,
     mut rows: &mut [Vec<Value>],
@@ -129,7 +129,7 @@ async fn put(
     Ok(())
 }
 
-/// Of rows whose first `key` values are the same, keep the last.
+/// Keep the last of the rows whose first `key` values are equal.
 fn keep_last(rows: &mut Vec<Vec<Value>>, key: usize) {
     let mut seen = BTreeSet::new();
     let stays: Vec<bool> = rows.iter().rev().map(|row| seen.insert(row.get(..key))).collect();
@@ -144,8 +144,8 @@ pub(crate) fn placeholders(from: usize, count: usize) -> String {
     each.join(", ")
 }
 
-/// An enum as the text that it has in JSON.
-pub(crate) fn word<T: Serialize>(value: &T) -> String {
+/// An enum as its JSON string.
+pub(crate) fn enum_text<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(text)) => text,
         Ok(other) => other.to_string(),
@@ -158,7 +158,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// A row that is being read, column after column.
+/// Reads a row column by column.
 pub(crate) struct Reader<'r> {
     row: &'r Row,
     table: &'static str,
@@ -220,13 +220,13 @@ impl<'r> Reader<'r> {
         text.map(|text| Id::parse(&text).map_err(|fault| self.damaged(fault))).transpose()
     }
 
-    /// What [`word`] wrote.
-    pub(crate) fn word<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
+    /// An enum written by [`word`].
+    pub(crate) fn enum_text<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
         let text = self.text()?;
         serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))
     }
 
-    pub(crate) fn word_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
+    pub(crate) fn enum_or_none<T: DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
         let text = self.text_or_none()?;
         text.map(|text| {
             serde_json::from_value(serde_json::Value::String(text)).map_err(|fault| self.damaged(fault))
@@ -234,7 +234,7 @@ impl<'r> Reader<'r> {
         .transpose()
     }
 
-    /// What [`json`] wrote.
+    /// A value written by [`json`].
     pub(crate) fn json<T: DeserializeOwned>(&mut self) -> Result<T, StoreError> {
         let text = self.text()?;
         serde_json::from_str(&text).map_err(|fault| self.damaged(fault))

@@ -1,18 +1,18 @@
-//! Table `sounds`: what recurring calls play. The audio lies in the row: it is short, and whichever node dials must have it.
+//! Table `sounds`: audio for recurring calls. The audio is in the row: it is short, and every node that dials needs it.
 
 use model::{ExtensionId, Sound, SoundId};
 use sqlx::AssertSqlSafe;
 
 use crate::row::{Reader, TENANT, Table, upsert};
 use crate::sql::{Row, query};
-use crate::{Audit, Store, StoreError, audit};
+use crate::{Audit, Store, StoreError, events};
 
 const TABLE: Table = Table {
     name: "sounds",
     key: &["id"],
     rest: &["extension_id", "user_id", "name", "millis", "created_at", "audio"],
 };
-/// All but the audio.
+/// All columns but the audio.
 const COLUMNS: &str = "id, extension_id, user_id, name, millis, created_at";
 
 fn read(row: &Row) -> Result<Sound, StoreError> {
@@ -28,7 +28,7 @@ fn read(row: &Row) -> Result<Sound, StoreError> {
 }
 
 impl Store {
-    /// Keep a sound and its audio, and tell of it. `false`, and nothing is kept, where its extension has `most` already.
+    /// Store a sound and its audio with an event. `false`, and nothing is stored, where the extension has `most` sounds already.
     pub async fn put_sound(
         &self,
         sound: &Sound,
@@ -57,8 +57,8 @@ impl Store {
                 .bind(sound_audio)
         })
         .await?;
-        audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        events::insert(&mut tx, &event).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 
@@ -83,7 +83,7 @@ impl Store {
         row.map(|row| row.try_get(0)).transpose()
     }
 
-    /// Forget a sound, and tell of it. `false` where it is gone already.
+    /// Delete a sound with an event. `false` where it does not exist.
     pub async fn remove_sound(&self, id: &SoundId, event: Audit) -> Result<bool, StoreError> {
         let mut tx = self.writer.begin().await?;
         let query = query("DELETE FROM sounds WHERE tenant = $1 AND id = $2");
@@ -91,8 +91,8 @@ impl Store {
         if gone.rows_affected() == 0 {
             return Ok(false);
         }
-        audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await?;
+        events::insert(&mut tx, &event).await?;
+        self.commit_with_events(tx).await?;
         Ok(true)
     }
 }

@@ -1,7 +1,7 @@
-//! One SQL text for both databases: a [`Query`] collects its values, and whatever it runs on decides which driver gets them.
+//! One SQL text for both databases: a [`Query`] collects its parameters, and the connection decides which driver binds them.
 //!
 //! Texts have the placeholders `$1`, `$2`, … PostgreSQL is strict where SQLite is not: a column is `TEXT`, `BIGINT` or `BYTEA`, and only
-//! texts, `i64`s and bytes are bound, so that neither ever has to guess. (`SUM` of a `BIGINT` is a `NUMERIC` there: write
+//! strings, `i64`s and bytes are bound, so that neither has to convert. (`SUM` of a `BIGINT` is a `NUMERIC` in PostgreSQL: write
 //! `CAST(SUM(x) AS BIGINT)`.)
 
 use futures_util::TryStreamExt as _;
@@ -13,7 +13,7 @@ use sqlx::{Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite};
 use crate::StoreError;
 use crate::pool::{Conn, Pool, Tx, with_timeout};
 
-/// A value on its way into a column.
+/// A parameter value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Value {
     Text(Option<String>),
@@ -45,7 +45,7 @@ values! {
     Option<Vec<u8>> => Bytes, |bytes| bytes;
 }
 
-/// A text and its values.
+/// A statement and its parameters.
 #[derive(Clone, Debug)]
 #[must_use]
 pub(crate) struct Query {
@@ -54,12 +54,12 @@ pub(crate) struct Query {
     persistent: bool,
 }
 
-/// Begin a query.
+/// Start a statement.
 pub(crate) fn query(sql: impl SqlSafeStr) -> Query {
     Query { sql: sql.into_sql_str(), values: Vec::new(), persistent: true }
 }
 
-/// What a query runs on: a transaction, or any connection of a pool.
+/// Executor of a query: a transaction, or any connection of a pool.
 pub(crate) enum On<'c> {
     Conn(&'c mut Conn),
     Pool(&'c Pool),
@@ -83,7 +83,7 @@ impl<'c> From<&'c Pool> for On<'c> {
     }
 }
 
-/// How many rows a statement touched.
+/// Number of rows affected by a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Done(u64);
 
@@ -93,29 +93,29 @@ impl Done {
     }
 }
 
-/// Run `$query.$run(…)` on whichever connection it is, and make one thing of both drivers' answers.
+/// Run `$query.$run(…)` on either driver, and convert both results into one type.
 macro_rules! on_either {
-    ($query:expr, $on:expr, $run:ident, |$answer:ident| $lite:expr, $postgres:expr) => {
+    ($query:expr, $on:expr, $run:ident, |$answer:ident| $sqlite:expr, $postgres:expr) => {
         match $on.into() {
-            On::Conn(Conn::Lite(tx, monitor)) => {
-                let answer = $query.lite().$run(&mut **tx).await.map_err(StoreError::from);
-                let $answer = monitor.failed(answer)?;
-                Ok($lite)
+            On::Conn(Conn::Sqlite(tx, monitor)) => {
+                let answer = $query.sqlite().$run(&mut **tx).await.map_err(StoreError::from);
+                let $answer = monitor.record_result(answer)?;
+                Ok($sqlite)
             }
-            On::Pool(Pool::Lite(file)) => {
-                let answer = $query.lite().$run(&file.pool).await.map_err(StoreError::from);
-                let $answer = file.monitor.failed(answer)?;
-                Ok($lite)
+            On::Pool(Pool::Sqlite(file)) => {
+                let answer = $query.sqlite().$run(&file.pool).await.map_err(StoreError::from);
+                let $answer = file.monitor.record_result(answer)?;
+                Ok($sqlite)
             }
             On::Conn(Conn::Postgres(tx, monitor)) => {
                 let answer = with_timeout($query.postgres().$run(&mut **tx)).await;
-                let $answer = monitor.failed(answer)?;
+                let $answer = monitor.record_result(answer)?;
                 Ok($postgres)
             }
             On::Pool(Pool::Postgres(server)) => {
-                let mut connection = server.monitor.failed(server.connection().await)?;
+                let mut connection = server.monitor.record_result(server.connection().await)?;
                 let answer = with_timeout($query.postgres().$run(&mut *connection)).await;
-                let $answer = server.monitor.failed(answer)?;
+                let $answer = server.monitor.record_result(answer)?;
                 Ok($postgres)
             }
         }
@@ -123,13 +123,13 @@ macro_rules! on_either {
 }
 
 impl Query {
-    /// The value of the next placeholder.
+    /// Bind the next placeholder.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Query {
         self.values.push(value.into());
         self
     }
 
-    /// Whether the database should keep its plan: not for a text of which there are many.
+    /// Whether the prepared statement is cached: not for texts with many variants.
     pub(crate) fn persistent(self, persistent: bool) -> Query {
         Query { persistent, ..self }
     }
@@ -142,9 +142,9 @@ impl Query {
         self.values
     }
 
-    /// The same text behind `EXPLAIN …`: what the database says of its plan.
+    /// The same statement behind `EXPLAIN …`.
     #[cfg(test)]
-    pub(crate) fn explained(self, how: &str) -> Query {
+    pub(crate) fn explain(self, how: &str) -> Query {
         let sql = sqlx::AssertSqlSafe(format!("{how} {}", self.sql.as_str())).into_sql_str();
         Query { sql, persistent: false, ..self }
     }
@@ -158,32 +158,32 @@ impl Query {
             self,
             on,
             fetch_all,
-            |rows| rows.into_iter().map(Row::Lite).collect(),
+            |rows| rows.into_iter().map(Row::Sqlite).collect(),
             rows.into_iter().map(Row::Postgres).collect()
         )
     }
 
     pub(crate) async fn fetch_optional<'c>(self, on: impl Into<On<'c>>) -> Result<Option<Row>, StoreError> {
-        on_either!(self, on, fetch_optional, |row| row.map(Row::Lite), row.map(Row::Postgres))
+        on_either!(self, on, fetch_optional, |row| row.map(Row::Sqlite), row.map(Row::Postgres))
     }
 
     pub(crate) async fn fetch_one<'c>(self, on: impl Into<On<'c>>) -> Result<Row, StoreError> {
-        on_either!(self, on, fetch_one, |row| Row::Lite(row), Row::Postgres(row))
+        on_either!(self, on, fetch_one, |row| Row::Sqlite(row), Row::Postgres(row))
     }
 
-    /// Rows of so many columns, texts and numbers, in no order. SQLite hands each row over in a turn of two threads, with a copy of each of
-    /// its values: that would be most of the work for a page, so it makes one text of all of them.
+    /// Fetch rows of `columns` text and number columns, unordered. SQLite's driver passes each row between two threads and copies each value,
+    /// which would be most of the work for a page, so all rows are fetched as one JSON text.
     pub(crate) async fn fetch_all_json(self, columns: usize, pool: &Pool) -> Result<Vec<Row>, StoreError> {
         if matches!(pool, Pool::Postgres(_)) {
             return self.fetch_all(pool).await;
         }
-        let text: String = self.gathered(columns).fetch_one(pool).await?.try_get(0)?;
+        let text: String = self.into_json_array(columns).fetch_one(pool).await?.try_get(0)?;
         let rows: Vec<_> = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(rows.into_iter().map(Row::Gathered).collect())
+        Ok(rows.into_iter().map(Row::Json).collect())
     }
 
-    /// The same rows as one, in the words of SQLite.
-    pub(crate) fn gathered(self, columns: usize) -> Query {
+    /// The statement wrapped so that SQLite returns all rows as one JSON array.
+    pub(crate) fn into_json_array(self, columns: usize) -> Query {
         let names: Vec<String> = (0..columns).map(|n| format!("c{n}")).collect();
         let (names, sql) = (names.join(", "), self.sql.as_str());
         let sql = format!(
@@ -192,17 +192,17 @@ impl Query {
         Query { sql: sqlx::AssertSqlSafe(sql).into_sql_str(), ..self }
     }
 
-    /// Row after row, for what is too much to be held at once.
+    /// Stream the rows, for results too large to hold in memory.
     pub(crate) async fn fetch_each(
         self,
         pool: &Pool,
         mut each: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         match pool {
-            Pool::Lite(file) => {
-                let mut rows = self.lite().fetch(&file.pool);
+            Pool::Sqlite(file) => {
+                let mut rows = self.sqlite().fetch(&file.pool);
                 while let Some(row) = rows.try_next().await? {
-                    each(&Row::Lite(row))?;
+                    each(&Row::Sqlite(row))?;
                 }
             }
             Pool::Postgres(pool) => {
@@ -216,7 +216,7 @@ impl Query {
         Ok(())
     }
 
-    fn lite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    fn sqlite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
         let query = sqlx::query(self.sql).persistent(self.persistent);
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Text(text) => query.bind(text),
@@ -235,20 +235,20 @@ impl Query {
     }
 }
 
-/// PostgreSQL keeps no NUL in a text: what a stranger sent must not keep a record out of the database for ever.
+/// PostgreSQL accepts no NUL in a text: replace it, so that text from an unauthenticated peer cannot block the feeder for ever.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// A row of either database.
 pub(crate) enum Row {
-    Lite(SqliteRow),
+    Sqlite(SqliteRow),
     Postgres(PgRow),
-    /// One of those that SQLite gathered.
-    Gathered(Vec<serde_json::Value>),
+    /// A row decoded from SQLite's JSON array.
+    Json(Vec<serde_json::Value>),
 }
 
-/// What can be read from a column: `String`, `i64`, `Vec<u8>` and their `Option`s.
+/// Types that can be read from a column: `String`, `i64`, `Vec<u8>` and their `Option`s.
 pub(crate) trait Column<'r>:
     DeserializeOwned
     + sqlx::Decode<'r, Sqlite>
@@ -270,9 +270,9 @@ impl<'r, T> Column<'r> for T where
 impl Row {
     pub(crate) fn try_get<'r, T: Column<'r>>(&'r self, place: usize) -> Result<T, StoreError> {
         Ok(match self {
-            Row::Lite(row) => row.try_get(place)?,
+            Row::Sqlite(row) => row.try_get(place)?,
             Row::Postgres(row) => row.try_get(place)?,
-            Row::Gathered(row) => {
+            Row::Json(row) => {
                 let value = row
                     .get(place)
                     .ok_or(sqlx::Error::ColumnIndexOutOfBounds { index: place, len: row.len() })?;

@@ -1,15 +1,15 @@
-//! Opening a SQLite database: one connection writes, so writers queue here and not on a busy database.
+//! Opening a SQLite database. One connection writes: writers queue in the pool instead of getting `SQLITE_BUSY`.
 
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::error::{SQLITE_NOTADB, lite_code};
-use crate::health::Monitor;
-use crate::limits::{LITE_PATIENCE, LITE_READER_CACHE, LITE_READERS};
+use crate::error::{SQLITE_NOTADB, sqlite_code};
+use crate::limits::{SQLITE_BUSY_TIMEOUT, SQLITE_READER_CACHE, SQLITE_READERS};
 use crate::migrate::migrate;
-use crate::parameters::shown;
-use crate::pool::{File, Pool, is_reusable};
+use crate::monitor::Monitor;
+use crate::parameters::redacted;
+use crate::pool::{Pool, SqliteDatabase, is_reusable};
 use crate::sql::query;
 use crate::{Store, StoreError};
 
@@ -20,42 +20,45 @@ pub(crate) async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError
         .filename(&path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(LITE_PATIENCE)
-        .row_buffer_size(1024) // a start reads everything: fewer turns between two threads
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+        .row_buffer_size(1024) // a start reads whole tables: fewer thread switches
         .foreign_keys(false);
     let pool = |connections| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(LITE_PATIENCE)
+            .acquire_timeout(SQLITE_BUSY_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
             .after_release(|connection, _| Box::pin(is_reusable(connection)))
     };
-    // The first commit waits for no disk, so that a start does not either: the first one that somebody was promised syncs it too.
+    // No fsync for the migrations, so that a start does not wait for the disk; the first later commit syncs them too.
     let monitor = Monitor::default();
-    let file = File {
-        pool: pool(1).connect_with(options.clone()).await.map_err(|fault| unopened(fault, &path))?,
+    let file = SqliteDatabase {
+        pool: pool(1).connect_with(options.clone()).await.map_err(|fault| open_error(fault, &path))?,
         monitor: monitor.clone(),
     };
-    // One that replaces the first connection later syncs from the beginning.
+    // A connection that later replaces the first one syncs every commit.
     file.pool.set_connect_options(options.clone().synchronous(SqliteSynchronous::Full));
-    let writer = Pool::Lite(file);
+    let writer = Pool::Sqlite(file);
     let mut tx = writer.begin().await?;
     migrate(&mut tx).await?;
     tx.commit().await?;
     query("PRAGMA synchronous = FULL").execute(&writer).await?;
-    // A reader that looks at the newest rows of growing tables meets a new page each time: what it keeps of them is bounded, and the system
-    // has them all.
-    let reading = options.read_only(true).pragma("cache_size", LITE_READER_CACHE);
-    let readers = Pool::Lite(File { pool: pool(LITE_READERS).connect_lazy_with(reading), monitor });
+    // A reader that pages through the newest rows of growing tables meets new pages each time: bound its page cache, the system caches the
+    // file anyway.
+    let reader_options = options.read_only(true).pragma("cache_size", SQLITE_READER_CACHE);
+    let readers = Pool::Sqlite(SqliteDatabase {
+        pool: pool(SQLITE_READERS).connect_lazy_with(reader_options),
+        monitor,
+    });
     Ok(Store::new(writer, readers, "".into()))
 }
 
-/// Why the file is not opened: what is in it is the operator's to find out, so the sentence names it.
-fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
+/// The error of a failed open. A file that is not a database is named, so that the operator can check it.
+fn open_error(fault: sqlx::Error, path: &Path) -> StoreError {
     match StoreError::from(fault) {
-        StoreError::Database(sqlx::Error::Database(fault)) if lite_code(&*fault) == Some(SQLITE_NOTADB) => {
+        StoreError::Database(sqlx::Error::Database(fault)) if sqlite_code(&*fault) == Some(SQLITE_NOTADB) => {
             StoreError::NoDatabase { path: path.to_owned() }
         }
         error => error,
@@ -63,7 +66,7 @@ fn unopened(fault: sqlx::Error, path: &Path) -> StoreError {
 }
 
 pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
-    let bad = || StoreError::Url { url: shown(url) };
+    let bad = || StoreError::Url { url: redacted(url) };
     let path = url.strip_prefix("sqlite:").ok_or_else(bad)?;
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.starts_with(":memory:") || path.contains('?') {
@@ -72,7 +75,7 @@ pub(crate) fn path_of(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError>
     Ok(data_dir.join(path))
 }
 
-/// Make the file, and the folder it lies in, so that only we can read it: it holds digest secrets.
+/// Create the file and its folder, readable by the owner only: it holds digest secrets.
 pub(crate) fn create_private(path: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
@@ -95,7 +98,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("centralita-lite-{}", std::process::id()));
         let store = open("sqlite:test.db", &folder).await.unwrap();
         let mut tx = store.writer.begin().await.unwrap();
-        // What a full disk does: the transaction is over, and nobody has told sqlx.
+        // As on a full disk: SQLite has ended the transaction, and sqlx does not know.
         query("ROLLBACK").execute(&mut tx).await.unwrap();
         drop(tx);
         let mut tx = store.writer.begin().await.expect("another connection");

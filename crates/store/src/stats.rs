@@ -1,4 +1,4 @@
-//! Figures about calls (S192), out of bounded parts of the tables.
+//! Call statistics (S192), computed from a bounded number of rows.
 
 use base::Timestamp;
 use model::{Quality, UserId};
@@ -8,57 +8,57 @@ use crate::row::TENANT;
 use crate::sql;
 use crate::{Store, StoreError};
 
-/// Whose figures, and since when.
+/// User and time range of the statistics.
 #[derive(Clone, Debug)]
 pub struct StatsQuery {
-    /// One user's; everybody's where `None`.
+    /// Only calls that this user may read; all where `None`.
     pub user: Option<UserId>,
-    /// Only of calls that began then or later.
+    /// Only calls that started at this time or later.
     pub since: Timestamp,
 }
 
-/// Figures of one hour.
+/// Number of calls in one hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Hour {
-    /// When it begins.
+    /// Start of the hour.
     pub at: Timestamp,
     pub calls: u64,
     pub answered: u64,
 }
 
-/// Figures.
+/// Call statistics.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Stats {
-    /// By hour, oldest first; hours without a call are left out.
+    /// By hour, oldest first; hours without calls are omitted.
     pub hours: Vec<Hour>,
-    /// Calls that are over.
+    /// Calls that have ended.
     pub ended: u64,
-    /// Of these, how many were answered.
+    /// Those of them that were answered.
     pub answered: u64,
-    /// How long they talked, together, in seconds.
+    /// Total talk time in seconds.
     pub talk_seconds: u64,
-    /// Why calls that were not answered ended, and how many, most frequent first.
+    /// Causes of unanswered calls with their number, most frequent first.
     pub causes: Vec<(String, u64)>,
-    /// Legs whose sound was measured, of the newest calls.
+    /// Legs with a measured quality, among the newest calls.
     pub measured: u64,
-    /// The sum of their MOS.
+    /// Sum of their MOS.
     pub mos_sum: f64,
-    /// How many of them were under 3.6.
+    /// Number of them with a MOS below 3.6.
     pub poor: u64,
-    /// Whether there were more calls than are looked at.
+    /// Whether there were more calls than the maximum evaluated.
     pub truncated: bool,
 }
 
 const HOUR_MICROS: i64 = 3_600_000_000;
-/// Calls that are looked at, newest first.
+/// Maximum number of calls evaluated, newest first.
 const CALLS: i64 = 100_000;
-/// Legs whose quality is looked at.
+/// Maximum number of legs whose quality is evaluated.
 const LEGS: i64 = 5_000;
-/// What people begin to complain about (ITU-T G.107, annex B).
+/// MOS below which many users are dissatisfied (ITU-T G.107, annex B).
 const POOR: f32 = 3.6;
 
-/// The newest calls of the query, as a table to select from: `$1` tenant, `$2` since, `$3` how many, `$4` the user.
+/// The newest calls of the query as a subquery: `$1` tenant, `$2` since, `$3` limit, `$4` the user.
 fn newest(user: bool) -> String {
     let columns = "id, started_at, answered_at, ended_at, cause";
     let tail = "started_at >= $2 ORDER BY started_at DESC LIMIT $3";
@@ -72,7 +72,7 @@ fn newest(user: bool) -> String {
 }
 
 impl Store {
-    /// Figures about calls.
+    /// Compute call statistics.
     pub async fn stats(&self, query: &StatsQuery) -> Result<Stats, StoreError> {
         let newest = newest(query.user.is_some());
         let ask = |sql: String| {

@@ -1,4 +1,4 @@
-//! The store's door.
+//! The [`Store`]: opening, loading, writing with the outbox, and feeding from the journal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,35 +11,37 @@ use model::{ApiKeyId, CallId, CallRecord, Change, Directory, ExtensionId};
 use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 
-use crate::directory_lock::OutboxBatch;
-use crate::pool::{AdvisoryLock, Conn, Pool, Tx};
+use crate::advisory_lock::AdvisoryLock;
+use crate::outbox::OutboxBatch;
+use crate::pool::{Conn, Pool, Tx};
 use crate::prune::{Pruned, Retention, prune};
 use crate::row::{TENANT, Table, upsert};
 use crate::sql::{Row, query};
 use crate::{
-    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, RuntimeState, StoreError, audit, bindings,
-    call_page, calls, credentials, extensions, feed, installation, key_uses, keys, ladders, legs, mailboxes,
-    mails, messages, postgres, recurring, sqlite, trunks, users,
+    Audit, CallFilter, CallPage, EventFilter, EventPage, KeyUse, RuntimeState, StoreError, bindings,
+    call_page, calls, credentials, events, extensions, feed, installation, key_uses, keys, ladders, legs,
+    mailboxes, mails, messages, outbox, postgres, recurring, sqlite, trunks, users,
 };
 
-/// The database. Clones share it.
+/// Handle to the database. Clones share the connections.
 ///
-/// Each commit is synced to the disk: what was acknowledged outlives the power. (What cannot wait for a disk goes through the journal and
-/// comes here by [`Store::feed`].)
+/// Every commit is synced to disk before it is acknowledged. (What cannot wait for a disk is written to the journal first and arrives by
+/// [`Store::feed`].)
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) writer: Pool,
     pub(crate) readers: Pool,
-    /// Who we are among the nodes that share the database; empty where nobody shares it.
+    /// Name of this node among those that share the database; empty with SQLite.
     pub(crate) node: Arc<str>,
-    /// Counts the transactions that wrote events.
-    pub(crate) told: Arc<watch::Sender<u64>>,
+    /// Number of transactions that wrote events, for [`Store::events_told`].
+    pub(crate) event_signal: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
-    /// Open (and make, and migrate) the database that `url` names: `sqlite:FILE`, where a relative path lies in `data_dir`, or `postgres://…`.
+    /// Open the database that `url` names, create it if needed, and migrate it. `sqlite:FILE` (a relative path is below `data_dir`) or
+    /// `postgres://…`.
     pub async fn open(url: &str, data_dir: &Path) -> Result<Store, StoreError> {
-        if postgres::speaks(url) {
+        if postgres::is_postgres_url(url) {
             postgres::open(url, data_dir).await
         } else {
             sqlite::open(url, data_dir).await
@@ -47,25 +49,25 @@ impl Store {
     }
 
     pub(crate) fn new(writer: Pool, readers: Pool, node: Arc<str>) -> Store {
-        Store { writer, readers, node, told: Arc::new(watch::Sender::new(0)) }
+        Store { writer, readers, node, event_signal: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// Whether other nodes may write to the same database.
+    /// Whether other nodes may write to the same database (PostgreSQL).
     pub fn is_shared(&self) -> bool {
         matches!(self.writer, Pool::Postgres(..))
     }
 
-    /// Let the database see how its rows are spread, so that it takes the indexes that find the fewest. PostgreSQL does so by itself.
+    /// Update the planner's statistics of SQLite, so that it picks the most selective indexes. PostgreSQL does this by itself.
     pub async fn analyze(&self) -> Result<(), StoreError> {
         if !self.is_shared() {
-            // So many rows of each index: some milliseconds, however many there are.
+            // Rows sampled per index: some milliseconds, whatever the size of the tables.
             query("PRAGMA analysis_limit = 400").execute(&self.writer).await?;
             query("ANALYZE").execute(&self.writer).await?;
         }
         Ok(())
     }
 
-    /// Everything that is looked up in memory.
+    /// Load the directory: everything that is looked up in memory.
     pub async fn load_directory(&self) -> Result<Directory, StoreError> {
         let mut directory = Directory::default();
         self.load(&users::TABLE, |row| Ok(Change::User(users::read(row)?)), &mut directory).await?;
@@ -98,12 +100,12 @@ impl Store {
         query(AssertSqlSafe(sql)).bind(TENANT).fetch_each(&self.writer, each).await
     }
 
-    /// Commit changes, their outbox rows and their event in one transaction. The number of the outbox's last row.
+    /// Commit changes with their outbox rows and an event in one transaction. Returns the number of the last outbox row.
     pub async fn write(&self, changes: &[Change], audit: Audit) -> Result<i64, StoreError> {
         self.write_all(changes, &[], std::slice::from_ref(&audit)).await
     }
 
-    /// The same, with the mails that are to be sent because of it, and with several events, all of one instant.
+    /// As [`Store::write`], with notification mails to send and several events of the same time.
     pub async fn write_all(
         &self,
         changes: &[Change],
@@ -115,7 +117,7 @@ impl Store {
         self.write_in(tx, changes, mails, audits).await
     }
 
-    /// Write in a transaction that has the turn, and commit it.
+    /// Write and commit in a transaction that holds the outbox lock.
     pub(crate) async fn write_in(
         &self,
         mut tx: Tx,
@@ -133,38 +135,38 @@ impl Store {
             left = later;
         }
         mails::write(&mut tx, mails, &self.node).await?;
-        let reached = audit::to_outbox(&mut tx, changes, at).await?;
+        let reached = outbox::append(&mut tx, changes, at).await?;
         for audit in audits {
-            audit::insert(&mut tx, audit).await?;
+            events::insert(&mut tx, audit).await?;
         }
-        self.commit_told(tx).await?;
+        self.commit_with_events(tx).await?;
         Ok(reached)
     }
 
-    /// Commit what has written events.
-    pub(crate) async fn commit_told(&self, tx: Tx) -> Result<(), StoreError> {
+    /// Commit a transaction that wrote events, and wake the event subscribers.
+    pub(crate) async fn commit_with_events(&self, tx: Tx) -> Result<(), StoreError> {
         tx.commit().await?;
-        self.told.send_modify(|n| *n += 1);
+        self.event_signal.send_modify(|n| *n += 1);
         Ok(())
     }
 
-    /// The number of the outbox's last row. Read it before [`Store::load_directory`]: what comes later is told by [`Store::outbox_after`].
+    /// The number of the last outbox row. Read it before [`Store::load_directory`]; later changes come from [`Store::outbox_after`].
     pub async fn outbox_seq(&self) -> Result<i64, StoreError> {
-        audit::last_change(&self.writer).await
+        outbox::last_seq(&self.writer).await
     }
 
-    /// What was committed after row `seq` of the outbox: a bounded number of rows, so ask again where there are some.
+    /// Changes committed after outbox row `seq`, in batches of bounded size: call again while a batch has changes.
     pub async fn outbox_after(&self, seq: i64) -> Result<OutboxBatch, StoreError> {
-        audit::news(&self.readers, seq).await
+        outbox::batch_after(&self.readers, seq).await
     }
 
-    /// What the exchange of this node is told at start: what other nodes hold is theirs.
+    /// The runtime state of this node at start: its bindings and open calls, not those of other nodes.
     pub async fn load_runtime_state(&self) -> Result<RuntimeState, StoreError> {
         let sql =
             format!("SELECT {} FROM bindings WHERE tenant = $1 AND node = $2", bindings::TABLE.columns());
-        let mut remembered = RuntimeState::default();
+        let mut state = RuntimeState::default();
         let each = |row: &Row| {
-            remembered.bindings.push(bindings::read(row)?);
+            state.bindings.push(bindings::read(row)?);
             Ok(())
         };
         query(AssertSqlSafe(sql)).bind(TENANT).bind(&*self.node).fetch_each(&self.writer, each).await?;
@@ -176,12 +178,12 @@ impl Store {
         }
         for call in calls::open(&self.writer, &self.node).await? {
             let legs = up.remove(&call.id).unwrap_or_default();
-            remembered.open_calls.push((call, legs));
+            state.open_calls.push((call, legs));
         }
-        Ok(remembered)
+        Ok(state)
     }
 
-    /// Take in records of the journal, in one transaction. Taking the same ones in twice changes nothing. When this returns they are on the disk.
+    /// Write journal records in one transaction. Feeding the same records twice has no further effect. When this returns they are on disk.
     pub async fn feed(&self, records: &[Record]) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
@@ -189,11 +191,11 @@ impl Store {
         let mut tx = self.writer.begin().await?;
         match feed::feed(&mut tx, records, &self.node).await? {
             0 => tx.commit().await,
-            _ => self.commit_told(tx).await,
+            _ => self.commit_with_events(tx).await,
         }
     }
 
-    /// One call.
+    /// One call with its legs.
     pub async fn call(&self, id: &CallId) -> Result<Option<CallRecord>, StoreError> {
         calls::one(&self.readers, id).await
     }
@@ -203,41 +205,41 @@ impl Store {
         call_page::page(&self.readers, filter).await
     }
 
-    /// The compressed ladder of a call that is over.
+    /// The compressed SIP ladder of a call that ended.
     pub async fn ladder(&self, id: &CallId) -> Result<Option<Vec<u8>>, StoreError> {
         ladders::one(&self.readers, id).await
     }
 
-    /// The writer, for files that have a table of their own.
+    /// The write pool, for the modules of single tables.
     pub(crate) fn writer(&self) -> &Pool {
         &self.writer
     }
 
-    /// The readers, for the same.
+    /// The read pool, for the modules of single tables.
     pub(crate) fn readers(&self) -> &Pool {
         &self.readers
     }
 
-    /// Write an event that changes nothing of the directory.
+    /// Write an event that belongs to no change of the directory.
     pub async fn audit(&self, event: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
-        audit::insert(&mut tx, &event).await?;
-        self.commit_told(tx).await
+        events::insert(&mut tx, &event).await?;
+        self.commit_with_events(tx).await
     }
 
     /// A page of events, newest first.
     pub async fn events(&self, filter: &EventFilter) -> Result<EventPage, StoreError> {
-        audit::page(&self.readers, filter).await
+        events::page(&self.readers, filter).await
     }
 
-    /// Forget what is older than its retention, and bindings that expired an hour ago.
+    /// Delete what is older than its retention, and bindings that expired more than an hour ago.
     pub async fn prune(&self, now: Timestamp, retention: &Retention) -> Result<Pruned, StoreError> {
         prune(&self.writer, now, retention).await
     }
 
-    /// A consistent copy, while running. `to` must not exist.
+    /// Write a consistent copy while the database is in use (SQLite only). `to` must not exist.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        let Pool::Lite(_) = self.readers else {
+        let Pool::Sqlite(_) = self.readers else {
             return Err(StoreError::Unsupported("a copy of a PostgreSQL database is made with pg_dump"));
         };
         let io = |source| StoreError::Io { path: to.to_owned(), source };
@@ -248,13 +250,13 @@ impl Store {
         let target = to.to_str().ok_or_else(|| io(std::io::ErrorKind::InvalidFilename.into()))?;
         let copied = query("VACUUM INTO $1").bind(target).execute(&self.readers).await;
         if copied.is_err() {
-            // Half a copy would stand in the way of the next one, or be taken for a whole one.
+            // A partial copy would block the next attempt, or be mistaken for a complete one.
             std::fs::remove_file(to).ok();
         }
         copied.map(drop)
     }
 
-    /// Add to the count of keys' uses.
+    /// Add to the usage counters of API keys.
     pub async fn key_used(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         if uses.is_empty() {
             return Ok(());
@@ -264,7 +266,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// When each key was last used, as far as it was told by [`Store::key_used`].
+    /// Time of the last use of each API key, as far as reported by [`Store::key_used`].
     pub async fn keys_last_used(&self) -> Result<BTreeMap<ApiKeyId, Timestamp>, StoreError> {
         key_uses::last(&self.readers).await
     }
@@ -274,26 +276,26 @@ impl Store {
         mails::due(&self.readers, now, limit, &self.node).await
     }
 
-    /// What became of an attempt at a mail.
+    /// Store the result of an attempt to send a mail.
     pub async fn mail_tried(&self, mail: &Delivery) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         mails::write(&mut tx, std::slice::from_ref(mail), &self.node).await?;
         tx.commit().await
     }
 
-    /// The newest mails about an extension's messages.
+    /// The newest mails about messages of an extension's mailbox.
     pub async fn mails_of(&self, extension: &ExtensionId, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         mails::of_box(&self.readers, extension, limit).await
     }
 
-    /// Close the database after what is being written is written.
+    /// Close the database after pending writes.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 }
 
-/// Write changes that are all of one kind.
+/// Write a run of changes of the same kind.
 async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), StoreError> {
     macro_rules! rows {
         ($kind:ident, $table:ident) => {{
@@ -304,7 +306,7 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
             upsert(tx, &$table::TABLE, &rows, |row, query| $table::bind(row, query)).await
         }};
     }
-    macro_rules! gone {
+    macro_rules! delete {
         ($kind:ident, $sql:literal) => {{
             for change in run {
                 if let Change::$kind(key) = change {
@@ -322,16 +324,16 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
         Some(Change::Extension(_)) => rows!(Extension, extensions),
         Some(Change::Recurring(_)) => rows!(Recurring, recurring),
         Some(Change::RecurringGone(_)) => {
-            gone!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
+            delete!(RecurringGone, "DELETE FROM recurring_calls WHERE tenant = $1 AND id = $2")
         }
-        Some(Change::KeyGone(_)) => gone!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
+        Some(Change::KeyGone(_)) => delete!(KeyGone, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2"),
         Some(Change::CredentialGone(_)) => {
-            gone!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
+            delete!(CredentialGone, "DELETE FROM credentials WHERE tenant = $1 AND username = $2")
         }
         Some(Change::ExtensionGone(_)) => {
             for change in run {
                 if let Change::ExtensionGone(id) = change {
-                    installation::audio_removed(tx, &format!("voicemail/{id}"), at).await?;
+                    installation::record_removed_audio(tx, &format!("voicemail/{id}"), at).await?;
                 }
             }
             for sql in [
@@ -346,16 +348,17 @@ async fn write_run(tx: &mut Conn, run: &[Change], at: Timestamp) -> Result<(), S
                     }
                 }
             }
-            gone!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
+            delete!(ExtensionGone, "DELETE FROM extensions WHERE tenant = $1 AND id = $2")
         }
         Some(Change::Trunk(_)) => rows!(Trunk, trunks),
-        Some(Change::TrunkGone(_)) => gone!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
+        Some(Change::TrunkGone(_)) => delete!(TrunkGone, "DELETE FROM trunks WHERE tenant = $1 AND id = $2"),
         Some(Change::Mailbox(_)) => rows!(Mailbox, mailboxes),
         Some(Change::Message(_)) => rows!(Message, messages),
         Some(Change::MessageGone { .. }) => {
             for change in run {
                 if let Change::MessageGone { extension, id } = change {
-                    installation::audio_removed(tx, &format!("voicemail/{extension}/{id}"), at).await?;
+                    installation::record_removed_audio(tx, &format!("voicemail/{extension}/{id}"), at)
+                        .await?;
                     query("DELETE FROM voicemail_messages WHERE tenant = $1 AND id = $2")
                         .bind(TENANT)
                         .bind(id.to_string())

@@ -1,4 +1,4 @@
-//! Table `trunks`. What nobody ever searches by lies in one column, as JSON.
+//! Table `trunks`. Settings that are never searched by are one JSON column.
 
 use model::{SealedSecret, Trunk};
 

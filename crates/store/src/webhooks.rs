@@ -1,13 +1,14 @@
-//! Table `webhooks`: who is told of events. Their secrets are derived, and kept nowhere; only which of them signs is.
+//! Table `webhooks`: subscriptions to events. Signing secrets are derived and not stored; only the number of the current one is.
 
 use base::Timestamp;
 use model::{UserId, Webhook, WebhookId};
 use sqlx::AssertSqlSafe;
 
-use crate::pool::{AdvisoryLock, Conn};
+use crate::advisory_lock::AdvisoryLock;
+use crate::pool::Conn;
 use crate::row::{Query, Reader, TENANT, Table, json, upsert};
 use crate::sql::{Row, query};
-use crate::{Audit, Store, StoreError, audit};
+use crate::{Audit, Store, StoreError, events};
 
 const HOOKS: Table = Table {
     name: "webhooks",
@@ -15,7 +16,7 @@ const HOOKS: Table = Table {
     rest: &["user_id", "url", "types", "everybody", "active", "since", "created_at", "updated_at"],
 };
 
-/// What is read: a secret's number is not among what a change writes, so that a change that was begun before does not bring the old one back.
+/// The columns to read. The secret's number is not written by an update, so that an update begun before a rotation does not undo it.
 fn columns() -> String {
     format!("{}, secret_number, rotated_at", HOOKS.columns())
 }
@@ -51,7 +52,7 @@ fn read_hook(row: &Row) -> Result<Webhook, StoreError> {
 }
 
 impl Store {
-    /// Webhooks, of one user or of all, by id.
+    /// Webhooks of one user or of all, by id.
     pub async fn webhooks(&self, user: Option<&UserId>) -> Result<Vec<Webhook>, StoreError> {
         let whose = if user.is_some() { " AND user_id = $2" } else { "" };
         let sql = format!("SELECT {} FROM webhooks WHERE tenant = $1{whose} ORDER BY id", columns());
@@ -70,18 +71,18 @@ impl Store {
         row.as_ref().map(read_hook).transpose()
     }
 
-    /// Keep a webhook as it is now, but for its secret, with its event. One that is `fresh` (new, or switched on again) is told of what happens from here on.
+    /// Store a webhook, except its secret, with an event. With `fresh` (new, or activated again) only later events are delivered to it.
     pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
-        let since = if fresh { audit::newest(&mut tx).await? } else { hook.since };
+        let since = if fresh { events::newest(&mut tx).await? } else { hook.since };
         let hook = Webhook { since, ..hook.clone() };
         upsert(&mut tx, &HOOKS, &[&hook], |hook, query| bind_hook(hook, query)).await?;
-        audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        events::insert(&mut tx, &audit).await?;
+        self.commit_with_events(tx).await
     }
 
-    /// From now on the next secret of a webhook signs. Answers the webhook, where it is still there.
+    /// Rotate the signing secret of a webhook, with an event. Returns the webhook, or `None` where it does not exist.
     pub async fn rotate_webhook(
         &self,
         id: &WebhookId,
@@ -103,12 +104,12 @@ impl Store {
         let row = query(AssertSqlSafe(sql)).bind(TENANT).bind(id.as_str()).fetch_optional(&mut *tx).await?;
         let Some(row) = row else { return Ok(None) };
         let hook = read_hook(&row)?;
-        audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await?;
+        events::insert(&mut tx, &audit).await?;
+        self.commit_with_events(tx).await?;
         Ok(Some(hook))
     }
 
-    /// Forget a webhook and what was on its way to it.
+    /// Delete a webhook and its deliveries.
     pub async fn drop_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
@@ -118,8 +119,8 @@ impl Store {
         ] {
             query(sql).bind(TENANT).bind(id.as_str()).execute(&mut *tx).await?;
         }
-        audit::insert(&mut tx, &audit).await?;
-        self.commit_told(tx).await
+        events::insert(&mut tx, &audit).await?;
+        self.commit_with_events(tx).await
     }
 }
 

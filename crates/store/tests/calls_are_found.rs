@@ -1,4 +1,4 @@
-//! Calls are found by user, number and time, and a page is the same whichever way the database takes to it.
+//! Calls are found by user, number and time, and every search plan gives the same page.
 
 use crate::samples;
 
@@ -7,12 +7,12 @@ use model::journal::Record;
 use model::{CallRecord, LegRecord, LegRole, TraceStep};
 use samples::*;
 
-/// So many that more calls than are sorted for a page begin with "4" and "5" (many numbers) and with "6" and "7" (few numbers), and fewer
-/// with "9". Of late there are none with "5" and "6".
+/// So many that the prefixes "4" and "5" (many numbers) and "6" and "7" (few numbers) match more calls than are sorted for a page, and "9"
+/// matches fewer. The newest half has none with "5" or "6".
 const CALLS: i64 = 7_000;
 
-/// Calls of three users, from extensions to numbers abroad, two in each second.
-fn office() -> Vec<CallRecord> {
+/// Calls of three users, from extensions to foreign numbers, two in each second.
+fn sample_database() -> Vec<CallRecord> {
     let one = |n: i64| CallRecord {
         user: user(&format!("user_{}", n % 3)).id,
         other_user: (n % 2 == 0).then(|| user(&format!("user_{}", n % 5)).id),
@@ -30,7 +30,7 @@ fn office() -> Vec<CallRecord> {
     (0..CALLS).map(|n| CallRecord { legs: Vec::new(), ..one(n) }).collect()
 }
 
-fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
+fn matches(filter: &CallFilter, call: &CallRecord) -> bool {
     let begins = |number: &String| call.from_number.starts_with(number) || call.to_number.starts_with(number);
     filter.user.as_ref().is_none_or(|user| call.user == *user || call.other_user.as_ref() == Some(user))
         && filter.number.as_ref().is_none_or(begins)
@@ -56,7 +56,7 @@ async fn walk(store: &Store, filter: &CallFilter, pages: usize) -> Vec<String> {
 async fn every_filter_finds_what_it_names_newest_first() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let mut calls = office();
+    let mut calls = sample_database();
     let records: Vec<Record> = calls.iter().map(|call| Record::CallClosed(Box::new(call.clone()))).collect();
     store.feed(&records).await.unwrap();
     calls.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
@@ -89,25 +89,29 @@ async fn every_filter_finds_what_it_names_newest_first() {
                     cursor: None,
                     limit: 7,
                 };
-                let meant =
-                    calls.iter().filter(|call| is_meant(&filter, call)).map(|call| call.id.to_string());
-                assert_eq!(walk(&store, &filter, 4).await, meant.take(28).collect::<Vec<_>>(), "{filter:?}");
+                let expected =
+                    calls.iter().filter(|call| matches(&filter, call)).map(|call| call.id.to_string());
+                assert_eq!(
+                    walk(&store, &filter, 4).await,
+                    expected.take(28).collect::<Vec<_>>(),
+                    "{filter:?}"
+                );
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_number_that_no_index_takes_keeps_no_record_out() {
+async fn a_number_too_long_for_an_index_does_not_block_its_record() {
     let folder = Folder::new();
     let store = folder.open().await;
-    // Nothing that a database could make short.
-    let mut dice = 1_u64;
-    let mut roll = || {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(b'!' + (dice >> 33) as u8 % 90)
+    // Random characters: the database cannot compress them.
+    let mut seed = 1_u64;
+    let mut next_char = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'!' + (seed >> 33) as u8 % 90)
     };
-    let long: String = std::iter::once('é').chain((0..8_000).map(|_| roll())).collect();
+    let long: String = std::iter::once('é').chain((0..8_000).map(|_| next_char())).collect();
     let dialled =
         CallRecord { to_number: long.clone(), from_number: long.clone(), ..closed("session_1_x", 0) };
     store.feed(&[Record::CallClosed(Box::new(dialled))]).await.unwrap();
@@ -121,7 +125,7 @@ async fn a_number_that_no_index_takes_keeps_no_record_out() {
 async fn a_page_shows_what_was_written() {
     let folder = Folder::new();
     let store = folder.open().await;
-    // PostgreSQL keeps no NUL.
+    // PostgreSQL accepts no NUL.
     let nul = if store.is_shared() { "-" } else { "nul \0 within" };
     let texts =
         ["\"quoted\" \\ 'so'", "a\r\nbreak\tand \u{1}\u{7f}", "día 電話 😀", "[1, {\"a\": null}]", "", nul];
@@ -131,7 +135,7 @@ async fn a_page_shows_what_was_written() {
             to_number: text.to_owned(),
             device: (n % 2 == 0).then(|| text.to_owned()),
             trace: vec![TraceStep { rule: "rule".into(), outcome: text.to_owned() }],
-            // More than nine: in the order of their places and not of their digits.
+            // More than nine: sorted by number, not as text.
             legs: (0..12)
                 .map(|place| LegRecord {
                     party: format!("{text}{place}"),

@@ -1,4 +1,4 @@
-//! A file is looked at before it becomes the database: only a whole one of ours, of this version or an older one, may.
+//! A file is validated before it becomes the database: only a complete database of this or an older version is accepted.
 
 use crate::samples;
 
@@ -8,7 +8,7 @@ use centralita_store::Store;
 use samples::Folder;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-/// A copy, as `centralita backup` makes it.
+/// A copy as `centralita backup` makes it.
 async fn copy_in(folder: &Folder) -> PathBuf {
     let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();
     let copy = folder.0.join("copy.db");
@@ -25,7 +25,7 @@ async fn refused(file: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_whole_copy_tells_what_it_holds_and_nothing_appears_beside_it() {
+async fn a_complete_copy_reports_its_contents_and_no_file_appears() {
     let folder = Folder::new();
     let copy = copy_in(&folder).await;
     let contents = Store::inspect(&copy).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_whole_copy_tells_what_it_holds_and_nothing_appears_beside_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_refused() {
+async fn a_file_that_is_no_database_is_refused() {
     let folder = Folder::new();
     let file = folder.0.join("letter.db");
     assert!(refused(&file).await.contains("not a SQLite database"), "it is not there");
@@ -83,7 +83,7 @@ async fn a_copy_of_a_newer_version_is_refused() {
     let folder = Folder::new();
     let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();
     store.close().await;
-    // The closed database itself, which is a copy too once nobody has it open.
+    // The database file itself, which is a copy too once it is closed.
     let copy = folder.0.join("test.db");
     behind_its_back(&copy, "INSERT INTO migrations VALUES (9999, 1)").await;
     let refused = refused(&copy).await;

@@ -1,4 +1,4 @@
-//! Deliveries, requests that may be repeated, and figures, on whichever database: what two ask for at once is had by one.
+//! Webhook deliveries, idempotent requests and statistics on either database: of two concurrent requests one wins.
 
 use crate::samples;
 
@@ -26,7 +26,7 @@ fn hook(name: &str) -> Webhook {
     }
 }
 
-async fn tell(store: &Store, times: usize) {
+async fn write_events(store: &Store, times: usize) {
     for n in 0..times {
         let change = Change::User(user(&format!("user_{n}")));
         store.write(&[change], audit("user_created")).await.unwrap();
@@ -38,12 +38,12 @@ fn all(hook: &Webhook) -> DeliveryFilter {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_couriers_one_gets_each_delivery() {
+async fn of_two_dispatchers_one_gets_each_delivery() {
     let folder = Folder::new();
     let (one, two) = (folder.open().await, folder.open().await);
     let hook = hook("hook_1");
     one.put_webhook(&hook, true, audit("webhook_created")).await.unwrap();
-    tell(&one, 3).await;
+    write_events(&one, 3).await;
     let (a, b) = tokio::join!(one.fan_out(at(9)), two.fan_out(at(9)));
     assert_eq!((a.unwrap(), b.unwrap()), (false, false));
     let made = one.deliveries(&all(&hook)).await.unwrap();
@@ -52,7 +52,7 @@ async fn of_two_couriers_one_gets_each_delivery() {
     };
     assert!(begun < second && second < last, "{made:?}");
 
-    // All are about the same thing: only the first of them is to be had, and by one.
+    // All have the same subject: only the first is available, and to one dispatcher.
     let (a, b) =
         tokio::join!(one.take_due(at(10), at(40), 8, 4, &[]), two.take_due(at(10), at(40), 8, 4, &[]));
     let taken: Vec<_> = a.unwrap().into_iter().chain(b.unwrap()).collect();
@@ -103,7 +103,7 @@ async fn a_request_that_is_repeated_is_done_once() {
     );
     two.forget_request(&first).await.unwrap();
     assert_eq!(one.begin_request(&asked(6)).await.unwrap(), PriorRequest::Nothing);
-    // A day later the name is free again.
+    // A day later the idempotency key is free again.
     assert_eq!(one.begin_request(&asked(6 + 86_400)).await.unwrap(), PriorRequest::Nothing);
 }
 

@@ -1,4 +1,4 @@
-//! A write that fails half-way leaves nothing behind that keeps the next one from succeeding.
+//! A write that fails half-way does not prevent later writes from succeeding.
 
 use crate::samples;
 
@@ -8,8 +8,7 @@ use centralita_store::Health;
 use model::Change;
 use samples::{Folder, audit, on_postgres, user};
 
-/// Makes the database fail as it does on a full disk: SQLite undoes the transaction by itself, PostgreSQL refuses everything until it is
-/// rolled back.
+/// Make the database fail as on a full disk: SQLite rolls the transaction back by itself, PostgreSQL refuses all statements until the rollback.
 async fn fill(folder: &Folder, table: &str) {
     if on_postgres() {
         folder
@@ -47,7 +46,7 @@ async fn a_transaction_that_the_database_undid_is_followed_by_one_that_succeeds(
     let folder = Folder::new();
     let store = folder.open().await;
     store.write(&[Change::User(user("before"))], audit("user")).await.unwrap();
-    // At its first statement, in its middle, and at its last.
+    // At the first statement of a write, in its middle, and at the last.
     for table in ["users", "outbox", "events"] {
         fill(&folder, table).await;
         for n in 0..3 {
@@ -67,9 +66,9 @@ async fn a_transaction_that_the_database_undid_is_followed_by_one_that_succeeds(
 }
 
 #[tokio::test]
-async fn health_tells_a_full_disk_and_that_there_is_room_again() {
+async fn health_reports_a_full_disk_and_its_recovery() {
     if !on_postgres() {
-        return; // RAISE has no code of its own; a disk that is really full is filled end to end
+        return; // RAISE has no code of its own; a disk that is really full is tested end to end
     }
     let folder = Folder::new();
     let store = folder.open().await;

@@ -1,4 +1,4 @@
-//! The journal's records become rows, and the same records never become other rows.
+//! Journal records become rows, and feeding the same records again does not change them.
 
 use crate::samples;
 
@@ -13,7 +13,7 @@ fn opened(call: CallRecord) -> Record {
     Record::CallOpened(Box::new(call))
 }
 
-fn over(call: CallRecord) -> Record {
+fn closed_record(call: CallRecord) -> Record {
     Record::CallClosed(Box::new(call))
 }
 
@@ -22,7 +22,7 @@ fn leg_up(name: &str, dialog: u8) -> Record {
 }
 
 #[tokio::test]
-async fn bindings_and_open_calls_are_remembered() {
+async fn bindings_and_open_calls_are_loaded_after_a_restart() {
     let folder = Folder::new();
     let store = folder.open().await;
     let moved = Binding { cseq: 3, ..binding(1) };
@@ -37,14 +37,14 @@ async fn bindings_and_open_calls_are_remembered() {
         leg_up("session_1_a", 2),
         opened(call("session_2_b", 1)),
         leg_up("session_2_b", 3),
-        over(closed("session_2_b", 1)),
+        closed_record(closed("session_2_b", 1)),
     ];
     store.feed(&records).await.unwrap();
     store.close().await;
 
-    let remembered = folder.open().await.load_runtime_state().await.unwrap();
-    assert_eq!(remembered.bindings, [moved]);
-    let open: Vec<_> = remembered.open_calls;
+    let state = folder.open().await.load_runtime_state().await.unwrap();
+    assert_eq!(state.bindings, [moved]);
+    let open: Vec<_> = state.open_calls;
     assert_eq!(open.len(), 1);
     assert_eq!((&open[0].0, &open[0].1), (&call("session_1_a", 0), &vec![open_leg(1), open_leg(2)]));
 }
@@ -60,7 +60,7 @@ async fn feeding_the_same_records_again_changes_nothing() {
         Record::Bound(binding(1)),
         opened(call("session_1_a", 0)),
         leg_up("session_1_a", 1),
-        over(closed("session_1_a", 0)),
+        closed_record(closed("session_1_a", 0)),
         Record::Ladder { call: call("session_1_a", 0).id, blob: vec![1, 2, 3] },
         opened(call("session_2_b", 1)),
         leg_up("session_2_b", 2),
@@ -73,7 +73,7 @@ async fn feeding_the_same_records_again_changes_nothing() {
 
     store.feed(&records).await.unwrap();
     for record in records {
-        store.feed(&[record]).await.unwrap(); // one by one: an opening that is told after the end does not open the call again
+        store.feed(&[record]).await.unwrap(); // one by one: an opening fed after the end does not reopen the call
     }
     assert_eq!(folder.ask(everything).await, first);
     assert_eq!(store.call(&call("session_1_a", 0).id).await.unwrap(), ended);
@@ -82,11 +82,11 @@ async fn feeding_the_same_records_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
+async fn calls_are_paged_newest_first_for_both_owners_only() {
     let folder = Folder::new();
     let store = folder.open().await;
-    let own = |n: i64| over(closed(&format!("session_{n}_a"), n / 2)); // two begin in the same instant
-    let strange = over(CallRecord {
+    let own = |n: i64| closed_record(closed(&format!("session_{n}_a"), n / 2)); // two start at the same instant
+    let strange = closed_record(CallRecord {
         user: user("stranger").id,
         other_user: None,
         cause: Some(Cause::Busy),
@@ -121,17 +121,17 @@ async fn calls_are_paged_newest_first_for_both_owners_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_is_forgotten_and_what_is_open_is_not() {
+async fn rows_past_their_retention_are_pruned_and_open_calls_are_not() {
     let folder = Folder::new();
     let store = folder.open().await;
     let day = 24 * 3600;
     let ladder = |name: &str| Record::Ladder { call: call(name, 0).id, blob: vec![0] };
     let records = [
-        over(closed("session_1_old", 0)),
+        closed_record(closed("session_1_old", 0)),
         ladder("session_1_old"),
-        over(closed("session_2_week", 8 * day)),
+        closed_record(closed("session_2_week", 8 * day)),
         ladder("session_2_week"),
-        over(closed("session_3_new", 9 * day + 7200)),
+        closed_record(closed("session_3_new", 9 * day + 7200)),
         ladder("session_3_new"),
         opened(call("session_4_open", 0)),
         Record::Bound(binding(1)),
@@ -148,7 +148,7 @@ async fn what_is_too_old_is_forgotten_and_what_is_open_is_not() {
     let pruned = store.prune(at(10 * day), &retention).await.unwrap();
     assert_eq!((pruned.bindings, pruned.calls, pruned.ladders), (1, 1, 2));
     assert!(pruned.events > 1);
-    // What was told within the last day stays, and the newest event in any case: the next ones are numbered from it.
+    // Events of the last day are kept, and the newest event in any case: the next number is derived from it.
     assert_eq!(
         folder.ask("SELECT kind FROM events ORDER BY seq").await,
         ["call_started", "call_answered", "call_ended", "api_key_created"]
@@ -184,7 +184,7 @@ async fn a_call_that_is_up_is_known_as_answered_by_the_next_start() {
     let opened = |id: &str| opened(call(id, 0));
     store.feed(&[opened("session_1"), opened("session_2"), opened("session_3")]).await.unwrap();
     store.feed(&[answered("session_1", 4), leg_up("session_1", 1), answered("session_3", 6)]).await.unwrap();
-    store.feed(&[answered("session_1", 9)]).await.unwrap(); // told again, it changes nothing
+    store.feed(&[answered("session_1", 9)]).await.unwrap(); // a second answer changes nothing
     let known = store.load_runtime_state().await.unwrap().open_calls;
     let seen: Vec<_> =
         known.iter().map(|(call, _)| (call.id.as_str(), call.status, call.answered_at)).collect();
@@ -202,8 +202,8 @@ async fn a_record_is_not_replaced_by_one_of_a_crash() {
     let folder = Folder::new();
     let store = folder.open().await;
     let whole = closed("session_1", 0);
-    store.feed(&[over(whole.clone())]).await.unwrap();
+    store.feed(&[closed_record(whole.clone())]).await.unwrap();
     let crash = CallRecord { cause: Some(Cause::Crash), ..closed("session_1", 50) };
-    store.feed(&[over(crash)]).await.unwrap();
+    store.feed(&[closed_record(crash)]).await.unwrap();
     assert_eq!(store.call(&whole.id).await.unwrap(), Some(whole));
 }

@@ -1,4 +1,4 @@
-//! A database is made and brought up to date by whoever opens it, and never by an older program.
+//! A database is created and migrated when it is opened, and refused by an older program.
 
 use crate::samples;
 
@@ -66,7 +66,7 @@ async fn a_file_that_is_no_database_is_named_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_no_database_is_the_operators_fault() {
+async fn a_url_of_no_database_is_a_configuration_error() {
     let folder = Folder::new();
     for url in [
         "",
@@ -84,7 +84,7 @@ async fn an_address_that_is_no_database_is_the_operators_fault() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn nobody_else_may_read_the_database_or_its_copy() {
+async fn only_the_owner_may_read_the_database_and_its_copy() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = Folder::new();
     let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();

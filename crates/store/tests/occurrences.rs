@@ -1,4 +1,4 @@
-//! Who dials which instant (S85): one of many, whoever asks first, and whoever asks again learns the same.
+//! Claims of due instants (S85): one of many claimers succeeds, and repeating a claim gives the same answer.
 
 use crate::samples;
 
@@ -73,7 +73,7 @@ async fn a_recurring_call_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn of_many_who_claim_an_instant_one_gets_it() {
+async fn of_many_claims_of_an_instant_one_succeeds() {
     let folder = Folder::new();
     let store = folder.open().await;
     with_one(&store).await;
@@ -96,7 +96,7 @@ async fn of_many_who_claim_an_instant_one_gets_it() {
 }
 
 #[tokio::test]
-async fn who_did_not_hear_the_answer_may_ask_again() {
+async fn a_claim_may_be_repeated_after_a_lost_reply() {
     let folder = Folder::new();
     let store = folder.open().await;
     with_one(&store).await;
@@ -110,14 +110,14 @@ async fn who_did_not_hear_the_answer_may_ask_again() {
     let filter =
         EventFilter { kind: Some("recurring_call_executed".into()), user: None, before: None, limit: 9 };
     assert_eq!(store.events(&filter).await.unwrap().events.len(), 1, "told once");
-    // Another's idea of the same version comes too late.
+    // A concurrent update from the same version fails.
     let other = Occurrence { state: OccurrenceState::Failed, cause: Some(Cause::Crash), version: 2, ..row };
     assert!(!store.change_occurrence(&other, None).await.unwrap());
     assert_eq!(store.occurrences(&done.recurring, at(1000), 5).await.unwrap(), [done]);
 }
 
 #[tokio::test]
-async fn what_has_changed_meanwhile_is_not_claimed() {
+async fn a_changed_recurring_call_is_not_claimed() {
     let folder = Folder::new();
     let store = folder.open().await;
     with_one(&store).await;
@@ -130,16 +130,16 @@ async fn what_has_changed_meanwhile_is_not_claimed() {
 }
 
 #[tokio::test]
-async fn what_nobody_holds_any_more_is_found_and_what_is_old_is_forgotten() {
+async fn expired_leases_are_found_and_old_occurrences_are_pruned() {
     let folder = Folder::new();
     let store = folder.open().await;
     with_one(&store).await;
     for second in [60, 120, 180] {
         store.claim(&occurrence("rc_1", at(second), "node1:boot:1"), at(0), None).await.unwrap();
     }
-    let over =
+    let closed_record =
         Occurrence { state: OccurrenceState::Done, version: 2, ..occurrence("rc_1", at(60), "node2:b:1") };
-    assert!(store.change_occurrence(&over, None).await.unwrap());
+    assert!(store.change_occurrence(&closed_record, None).await.unwrap());
     let found = store.forsaken_occurrences(at(150), 10).await.unwrap();
     assert_eq!(found.iter().map(|row| row.due).collect::<Vec<_>>(), [at(120)]);
     assert_eq!(store.open_occurrences_of("node1:").await.unwrap().len(), 2);
@@ -151,6 +151,6 @@ async fn what_nobody_holds_any_more_is_found_and_what_is_old_is_forgotten() {
     let retention = Retention { events: Some(std::time::Duration::from_secs(1)), ..Retention::default() };
     store.prune(at(10_000), &retention).await.unwrap();
     let left = store.occurrences(&last.recurring, at(1000), 10).await.unwrap();
-    // What is under way stays, and the last one: the next instant is counted from it.
+    // Occurrences in progress are kept, and the last one: the next instant is computed from it.
     assert_eq!(left.iter().map(|row| row.due).collect::<Vec<_>>(), [at(180), at(120)]);
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL over TLS: it is encrypted where the address asks for that, and only who proves his name is spoken with where it asks for that too.
+//! PostgreSQL over TLS: encrypted where the URL says so, and with a verified certificate where it asks for that too.
 
 use crate::samples;
 
@@ -8,12 +8,12 @@ use centralita_store::{Store, StoreError};
 use model::Change;
 use samples::*;
 
-/// The name of a database, out of its address.
+/// The database name in a URL.
 fn name(url: &str) -> &str {
     url.split('?').next().unwrap().rsplit_once('/').unwrap().1
 }
 
-/// Writes and reads, and answers whether that went over TLS.
+/// Writes and reads. Returns whether the connection was encrypted.
 async fn encrypted(postgres: &Postgres, url: &str) -> bool {
     let (folder, socket) = (
         Folder::new(),
@@ -34,7 +34,7 @@ async fn encrypted(postgres: &Postgres, url: &str) -> bool {
     }
 }
 
-/// What is said where it does not open; never the password.
+/// The error where the store does not open; never with the password.
 async fn refused(url: &str) -> (StoreError, String) {
     let folder = Folder::new();
     let error = Store::open(url, &folder.0).await.expect_err(url);
@@ -48,7 +48,7 @@ fn verified(mode: &str, root: &Path) -> String {
 }
 
 #[tokio::test]
-async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_name() {
+async fn the_connection_is_encrypted_and_verified_as_the_url_says() {
     let postgres = Postgres::start_with_tls();
     let (root, stranger) = (postgres.authority(), postgres.stranger());
     for (host, parameters, over_tls) in [
@@ -63,7 +63,7 @@ async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_nam
         assert_eq!(encrypted(&postgres, &url).await, over_tls, "{parameters}");
     }
 
-    // Signed by another authority, or by none that the whole world knows.
+    // Signed by another authority, or by none of the public ones.
     for parameters in
         [verified("verify-full", &stranger), verified("verify-ca", &stranger), "sslmode=verify-full".into()]
     {
@@ -71,14 +71,14 @@ async fn it_is_encrypted_where_the_address_says_so_and_the_server_proves_its_nam
         assert!(matches!(error, StoreError::Tls { .. }), "{error:?}");
         assert!(said.contains("UnknownIssuer") && said.contains("sslrootcert=FILE"), "{said}");
     }
-    // Signed as it should be, for another name.
+    // Signed correctly, for another host name.
     let (error, said) = refused(&postgres.database_at("127.0.0.1", &verified("verify-full", &root))).await;
     assert!(matches!(error, StoreError::Tls { .. }), "{error:?}");
     assert!(said.contains("not valid for") && said.contains("host's name"), "{said}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_as_the_address_wants_it_is_said_in_a_sentence() {
+async fn a_url_that_cannot_be_satisfied_gives_a_clear_error() {
     let postgres = Postgres::start_with_tls();
     let missing = postgres.authority().with_file_name("nobody.pem");
     let (error, said) = refused(&postgres.database_at("localhost", &verified("verify-full", &missing))).await;
@@ -88,7 +88,7 @@ async fn what_cannot_be_as_the_address_wants_it_is_said_in_a_sentence() {
     let (_, said) = refused(&postgres.database_at("localhost", "sslrootcrt=pgtest-hush")).await;
     assert!(said.contains("\"sslrootcrt\"") && said.contains("sslrootcert"), "{said}");
 
-    // On a unix socket PostgreSQL speaks no TLS.
+    // On a Unix socket PostgreSQL has no TLS.
     let plain = Postgres::shared().database();
     let (error, said) = refused(&format!("{plain}&sslmode=require")).await;
     assert!(matches!(error, StoreError::Tls { .. }) && said.contains("does not support TLS"), "{said}");

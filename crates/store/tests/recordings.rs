@@ -1,4 +1,4 @@
-//! Recordings in the database (S177): told by the journal, listed to whom they belong, moved, deleted.
+//! Recordings in the database (S177): fed from the journal, listed for their users, uploaded, deleted.
 
 use crate::samples;
 
@@ -10,7 +10,7 @@ use model::{CallId, Recording, RecordingFormat, RecordingId, RecordingState, Use
 use samples::*;
 
 fn recording(n: i64, state: RecordingState) -> Recording {
-    let over = state != RecordingState::Recording;
+    let closed_record = state != RecordingState::Recording;
     Recording {
         id: RecordingId::parse(&format!("rec_{n}")).unwrap(),
         call: CallId::parse(&format!("session_{}", n / 10)).unwrap(),
@@ -19,11 +19,11 @@ fn recording(n: i64, state: RecordingState) -> Recording {
         extension: Some("1001".into()),
         state,
         started_at: at(n),
-        ended_at: over.then(|| at(n + 5)),
+        ended_at: closed_record.then(|| at(n + 5)),
         format: RecordingFormat::Opus,
-        bytes: if over { 1_000 } else { 0 },
-        millis: if over { 5_000 } else { 0 },
-        sha256: over.then(|| "ab".repeat(32)),
+        bytes: if closed_record { 1_000 } else { 0 },
+        millis: if closed_record { 5_000 } else { 0 },
+        sha256: closed_record.then(|| "ab".repeat(32)),
         fault: (state == RecordingState::Failed).then(|| "disk_full".into()),
     }
 }
@@ -45,7 +45,7 @@ async fn events(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_journal_tells_is_kept_and_told_again_changes_nothing() {
+async fn recordings_are_fed_from_the_journal_and_feeding_again_changes_nothing() {
     let folder = Folder::new();
     let store = folder.open().await;
     let (runs, done) = (recording(1, RecordingState::Recording), recording(1, RecordingState::Complete));
@@ -56,13 +56,13 @@ async fn what_the_journal_tells_is_kept_and_told_again_changes_nothing() {
     feed(&store, std::slice::from_ref(&runs)).await;
     let kept = store.recording(&runs.id).await.unwrap().unwrap();
     assert_eq!((kept.recording, kept.place, kept.tries), (done.clone(), Place::Folder, 0));
-    // One whose beginning and end come together, and one that failed.
+    // Start and end in one batch, and a failed recording.
     feed(&store, &[recording(2, RecordingState::Recording), recording(2, RecordingState::Failed)]).await;
     assert_eq!(
         events(&store).await,
         ["recording_started", "recording_completed", "recording_started", "recording_failed"]
     );
-    // Once it is deleted, the journal cannot bring it back.
+    // Once deleted, it is not restored by the journal.
     assert!(store.delete_recording(&done.id, audit("recording_deleted")).await.unwrap());
     assert!(!store.delete_recording(&done.id, audit("recording_deleted")).await.unwrap());
     feed(&store, &[runs, done.clone()]).await;
@@ -72,7 +72,7 @@ async fn what_the_journal_tells_is_kept_and_told_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn pages_go_from_the_newest_to_the_oldest_for_whom_they_are() {
+async fn recordings_are_paged_newest_first_for_their_users() {
     let folder = Folder::new();
     let store = folder.open().await;
     let rows: Vec<_> = (0..25).map(|n| recording(n, RecordingState::Complete)).collect();
@@ -106,7 +106,7 @@ async fn pages_go_from_the_newest_to_the_oldest_for_whom_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_done_is_found_and_waits_after_a_failure() {
+async fn pending_uploads_and_deletions_are_found_and_wait_after_a_failure() {
     let folder = Folder::new();
     let store = folder.open().await;
     let ids = |kept: Vec<centralita_store::Kept>| -> Vec<String> {
@@ -123,7 +123,7 @@ async fn what_is_to_be_done_is_found_and_waits_after_a_failure() {
     assert_eq!(ids(store.recordings_to_move(at(109)).await.unwrap()), ["rec_4"]);
     let again = store.recordings_to_move(at(110)).await.unwrap();
     assert_eq!((ids(again.clone()), again[0].tries), (vec!["rec_3".into(), "rec_4".into()], 1));
-    // By age, and by room: the oldest go first.
+    // By age, and by quota: the oldest first.
     assert_eq!(ids(store.recordings_before(at(4)).await.unwrap()), ["rec_2", "rec_3"]);
     assert!(store.recordings_beyond(3_000).await.unwrap().is_empty());
     assert_eq!(ids(store.recordings_beyond(2_999).await.unwrap()), ["rec_2"]);
@@ -135,6 +135,6 @@ async fn what_is_to_be_done_is_found_and_waits_after_a_failure() {
     assert_eq!((ids(kept.clone()), kept[0].place), (vec!["rec_2".into()], Place::Objects));
     store.recording_moved(gone, Place::Gone).await.unwrap();
     assert!(store.recordings_to_remove(at(200)).await.unwrap().is_empty());
-    // One that runs is nobody's to delete.
+    // A running recording cannot be deleted.
     assert!(!store.delete_recording(&rows[1].id, audit("recording_deleted")).await.unwrap());
 }

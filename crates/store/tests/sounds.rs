@@ -1,4 +1,4 @@
-//! Sounds are there after the database is opened again, as many as an extension may have, and gone with it.
+//! Sounds are loaded after the database is opened again, limited per extension, and deleted with it.
 
 use crate::samples;
 

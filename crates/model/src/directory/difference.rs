@@ -1,12 +1,12 @@
-//! What is different between two directories, for who keeps a state of its own beside one and missed how it became the other.
+//! Difference of two directories, for a component that keeps state derived from one and missed the changes in between.
 
 use std::sync::Arc;
 
 use crate::{Change, Directory};
 
 impl Directory {
-    /// The changes that make `fresh` of this one: first what is gone, then what is new or differs. (Users are never taken away, and the
-    /// rules for dialling come from the configuration.)
+    /// The changes that turn this directory into `fresh`: first removals, then additions and updates. (Users are never removed, and the dial
+    /// rules come from the configuration.)
     pub fn changes_to(&self, fresh: &Directory) -> Vec<Change> {
         let mut changes = self.gone_in(fresh);
         let users = differing(fresh.users.values(), |user| self.user(&user.id));
@@ -29,7 +29,7 @@ impl Directory {
         changes
     }
 
-    /// What is here and not there, smaller things before what they belong to.
+    /// Removals: dependent entries before the entries they belong to.
     fn gone_in(&self, fresh: &Directory) -> Vec<Change> {
         let mut changes = Vec::new();
         let recurring = self.recurring_calls().filter(|call| fresh.recurring_call(&call.id).is_none());
@@ -52,7 +52,7 @@ impl Directory {
     }
 }
 
-/// Those of `fresh` that were not there, or were others.
+/// The values of `fresh` that are new or changed.
 fn differing<'d, V: PartialEq + 'd>(
     fresh: impl Iterator<Item = &'d Arc<V>>,
     before: impl Fn(&V) -> Option<&'d Arc<V>>,

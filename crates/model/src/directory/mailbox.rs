@@ -1,4 +1,4 @@
-//! The messages of one box, and how many of them are new: phones are told the number far more often than it changes.
+//! The messages of one mailbox with their counts: MWI reads the counts far more often than they change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::voicemail::Count;
 use crate::{MessageId, VoicemailMessage};
 
-/// See the module.
+/// The messages of one mailbox and their counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Messages {
     all: BTreeMap<MessageId, Arc<VoicemailMessage>>,
@@ -30,7 +30,7 @@ impl Messages {
         self.all.get(id)
     }
 
-    /// Oldest first.
+    /// All messages, oldest first.
     pub(super) fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<VoicemailMessage>> {
         self.all.values()
     }

@@ -1,15 +1,15 @@
-//! Numbers that call for help (security.md row 31): what the house names, else the common ones of the world and those of its country.
+//! Emergency numbers (security.md row 31): the configured ones, else the common ones of the world plus those of the country.
 
 use super::DialRules;
 use crate::DialledNumber;
 
-/// Known everywhere: those of Europe, the Americas and Oceania that visitors and their phones dial wherever they are.
+/// Recognised everywhere: numbers of Europe, the Americas and Oceania, which visitors and their phones dial wherever they are.
 const COMMON: [&str; 17] = [
     "112", "911", "999", "000", "110", "113", "118", "119", "131", "132", "133", "061", "062", "080", "091",
     "190", "192",
 ];
 
-/// Further ones that mean help in one country only, by country code: elsewhere they are services, or nobody's.
+/// Additional emergency numbers by country code: in other countries they are services or unassigned.
 const NATIONAL: &[(&str, &str)] = &[
     ("27", "10111 10177"),
     ("33", "15 17 18 114 115 191 196"),
@@ -40,30 +40,36 @@ fn national(country: &str) -> impl Iterator<Item = &'static str> {
     row.into_iter().flat_map(|(_, numbers)| numbers.split(' '))
 }
 
-/// The number that brings help which a dialled one means, if it means one: a `+`, zeros before it or keys after it change nothing.
+/// The emergency number that a dialled number stands for, if any. A `+`, leading zeros, the country code, and trailing `*` or `#` are ignored.
 pub fn emergency<'r>(rules: &'r DialRules, number: &DialledNumber) -> Option<&'r str> {
     let dialled = number.as_str().trim_end_matches(['#', '*']);
     let digits = dialled.trim_start_matches('+');
-    let abroad = dialled.trim_start_matches(['+', '0']);
-    let bare = rules
+    let without_prefix = dialled.trim_start_matches(['+', '0']);
+    let without_country = rules
         .country
         .as_deref()
-        .filter(|_| abroad.len() < dialled.len())
-        .and_then(|c| abroad.strip_prefix(c));
+        .filter(|_| without_prefix.len() < dialled.len())
+        .and_then(|c| without_prefix.strip_prefix(c));
     let zeros = digits.bytes().take_while(|b| *b == b'0').count();
-    (0..=zeros).find_map(|n| known(rules, digits.get(n..)?)).or_else(|| known(rules, bare?))
+    (0..=zeros)
+        .find_map(|n| find_known(rules, digits.get(n..)?))
+        .or_else(|| find_known(rules, without_country?))
 }
 
-/// Whether a text is one of them. Every call asks: nothing is collected.
-fn known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
+/// The known emergency number equal to `text`. Called for every call, so it allocates nothing.
+fn find_known<'r>(rules: &'r DialRules, text: &str) -> Option<&'r str> {
     if !rules.emergency.is_empty() {
-        return rules.emergency.iter().map(|number| &**number).find(|help| *help == text);
+        return rules
+            .emergency
+            .iter()
+            .map(|number| &**number)
+            .find(|emergency_number| *emergency_number == text);
     }
     let country = rules.country.as_deref().unwrap_or_default();
-    COMMON.into_iter().chain(national(country)).find(|help| *help == text)
+    COMMON.into_iter().chain(national(country)).find(|emergency_number| *emergency_number == text)
 }
 
-/// Whether a number calls for help under any house's rules, so that no extension should bear it.
+/// Whether a number is an emergency number under the default rules; no extension should have it.
 pub fn is_emergency(number: &DialledNumber) -> bool {
     emergency(&DialRules::default(), number).is_some()
 }

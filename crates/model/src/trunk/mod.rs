@@ -1,4 +1,4 @@
-//! Trunks: the ways to the outside (S106, S107, S121–S123, S191). A trunk that exists is valid; see [`TrunkSettings::check`].
+//! Trunks to carriers (S106, S107, S121–S123, S191). Stored trunks have passed [`TrunkSettings::check`].
 
 mod number;
 mod route;
@@ -8,13 +8,14 @@ use base::{Id, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use number::{NumberFormat, same_number};
-pub(crate) use route::outside;
-pub use route::{OutboundRoute, TrunkReject, inbound, names};
+pub(crate) use route::route_outbound;
+pub use route::{inbound, names};
 pub use source::{Source, SourceError};
 
+pub use crate::route::{OutboundRoute, TrunkReject};
 use crate::{DialledNumber, ExtensionNumber, SealedSecret};
 
-/// Marks ids of trunks; see [`TrunkId`].
+/// Id prefix of [`TrunkId`].
 #[derive(Clone, Copy, Debug)]
 pub enum TrunkKind {}
 
@@ -25,7 +26,7 @@ impl Kind for TrunkKind {
 /// `trunk_1234567890_abc123`
 pub type TrunkId = Id<TrunkKind>;
 
-/// How a carrier's host is spoken with.
+/// SIP transport to a carrier's host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -37,7 +38,7 @@ pub enum TrunkTransport {
 }
 
 impl TrunkTransport {
-    /// As in a URI's parameter.
+    /// The value of the URI parameter `transport`.
     pub fn as_str(self) -> &'static str {
         match self {
             TrunkTransport::Udp => "udp",
@@ -51,18 +52,18 @@ impl TrunkTransport {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TrunkHost {
-    /// A name, or an address.
+    /// Host name or IP address.
     pub host: String,
-    /// Without one, SRV records say which (RFC 3263).
+    /// UDP or TCP port; SRV records decide where `None` (RFC 3263).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// How.
+    /// SIP transport.
     #[serde(default)]
     pub transport: TrunkTransport,
-    /// Lower ones are tried first.
+    /// Lower values are tried first.
     #[serde(default = "ten")]
     pub priority: u16,
-    /// Among equal priorities, how often this one comes first.
+    /// Relative share of calls among hosts of equal priority.
     #[serde(default = "ten")]
     pub weight: u16,
 }
@@ -72,7 +73,7 @@ fn ten() -> u16 {
 }
 
 impl TrunkHost {
-    /// The host as a URI writes it.
+    /// The host as written in a URI: an IPv6 address in brackets.
     pub fn in_uri(&self) -> String {
         match self.host.contains(':') {
             true => format!("[{}]", self.host),
@@ -81,76 +82,76 @@ impl TrunkHost {
     }
 }
 
-/// A number that callers outside dial, and whom it reaches (S106).
+/// An inbound number (DID) and the extension that it reaches (S106).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Did {
-    /// The number, as the carrier writes it; `+`, `00` and nothing in front are the same.
+    /// The number as the carrier sends it; `+`, `00` and no prefix are equivalent.
     pub number: DialledNumber,
-    /// The extension; the trunk's default one where `None`.
+    /// The extension; the trunk's default extension where `None`.
     #[serde(default)]
     pub extension: Option<ExtensionNumber>,
 }
 
-/// Which number the called one is shown.
+/// Which caller number an outbound call shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CallerId {
-    /// Always the trunk's own.
+    /// Always the trunk's own number.
     #[default]
     Fixed,
-    /// The DID that leads to the calling extension, else the trunk's own, else the extension's number. Of a forwarded call that is the
+    /// The DID of the calling extension, else the trunk's own number, else the extension's number. For a forwarded call: of the
     /// extension that forwards.
     Own,
-    /// What the call says already: of a forwarded call, the number of its caller.
+    /// The number that the call carries: for a forwarded call, the original caller's.
     Pass,
 }
 
-/// What an administrator says of a trunk.
+/// Administrator-defined settings of a trunk.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrunkSettings {
-    /// The carrier's hosts; at least one.
+    /// The carrier's hosts: 1 to 8.
     pub hosts: Vec<TrunkHost>,
-    /// The digest user name, which is also the one that registers.
+    /// Digest user name, also used to register.
     pub username: Option<String>,
     /// Where given, only challenges of this realm are answered.
     pub realm: Option<String>,
-    /// Registers, and asks for so many seconds (S119).
+    /// Registration interval in seconds (S119); `None` for a trunk that does not register.
     pub register: Option<u32>,
-    /// Everything is sent here instead of to the hosts, which stay in the URIs.
+    /// Next hop of all requests, instead of the hosts; the hosts stay in the URIs.
     pub outbound_proxy: Option<TrunkHost>,
-    /// Who may deliver calls.
+    /// Networks from which calls are accepted.
     pub sources: Vec<Source>,
-    /// The numbers that reach us by this trunk.
+    /// Inbound numbers.
     pub dids: Vec<Did>,
-    /// Who gets calls for a DID without an extension.
+    /// Extension for DIDs without one.
     pub default_extension: Option<ExtensionNumber>,
-    /// Which number the called one is shown.
+    /// Caller number policy of outbound calls.
     pub caller_id: CallerId,
     /// The trunk's own number.
     pub caller_number: Option<DialledNumber>,
-    /// How numbers are written.
+    /// Number format of the carrier.
     pub number_format: NumberFormat,
-    /// Cut from numbers that begin so, before anything else.
+    /// Prefix stripped from dialled numbers, before anything else.
     pub strip_prefix: Option<DialledNumber>,
-    /// Put before numbers that are not international.
+    /// Prefix added to numbers that are not in international form.
     pub add_prefix: Option<DialledNumber>,
-    /// The only codecs that are offered and accepted; all where empty.
+    /// Codecs that are offered and accepted; all where empty.
     pub codecs: Vec<String>,
-    /// Calls at once.
+    /// Maximum number of simultaneous calls; `None` for no limit.
     pub max_channels: Option<u32>,
-    /// New calls a second that the carrier takes.
+    /// Maximum number of new calls per second; `None` for no limit.
     pub calls_per_second: Option<u32>,
-    /// Ask the hosts with OPTIONS whether they live.
+    /// Whether the hosts are probed with OPTIONS.
     pub probe: bool,
-    /// Tell the carrier of a forwarded call who forwards it (Diversion, History-Info). Off: it learns nothing that it need not know.
+    /// Send Diversion and History-Info for forwarded calls. Off by default: the carrier learns no more than it needs.
     #[serde(default)]
     pub diversion: bool,
 }
 
 impl Default for TrunkSettings {
-    /// What holds where an administrator says nothing. It is no trunk before it has a host.
+    /// Default settings. They are not a valid trunk before a host is added.
     fn default() -> Self {
         TrunkSettings {
             hosts: Vec::new(),
@@ -179,58 +180,58 @@ impl Default for TrunkSettings {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trunk {
-    /// Its id.
+    /// Unique id.
     pub id: TrunkId,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// Whether it is used.
+    /// Whether the trunk is used.
     pub enabled: bool,
-    /// Lower ones are tried first.
+    /// Lower values are tried first.
     pub priority: u16,
-    /// The rest.
+    /// Administrator-defined settings.
     pub settings: TrunkSettings,
-    /// The digest password.
+    /// Digest password, sealed.
     pub password: Option<SealedSecret>,
-    /// When it was made.
+    /// Creation time.
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// Why settings are no trunk.
+/// Why settings are refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TrunkError {
-    /// No host, too many, or one that cannot be.
+    /// No host, too many hosts, or an invalid one.
     #[error("hosts: 1 to 8 names or addresses, without scheme, spaces or brackets")]
     Hosts,
-    /// The shell opens no encrypted streams.
-    #[error("hosts: this version speaks udp and tcp to carriers, not yet tls")]
+    /// TLS to carriers is not supported.
+    #[error("hosts: this version supports udp and tcp to carriers, not tls")]
     Transport,
-    /// Names in digest and URIs.
+    /// The user name cannot be written in a digest header or a URI.
     #[error("username: 1 to 128 characters without spaces, quotes, '<', '>', '@' or control characters")]
     Username,
-    /// One without the other.
+    /// User name without password, or the other way round.
     #[error("username and password belong together, and registering needs both")]
     Account,
-    /// Shorter than a refresh takes, or longer than any carrier grants.
+    /// Registration interval too short for a refresh, or longer than carriers grant.
     #[error("registerExpires: 60 to 86400 seconds")]
     Expires,
-    /// Without one nobody would know who calls.
+    /// The caller number policy `fixed` needs a number.
     #[error("callerNumber: the rule \"fixed\" needs one")]
     CallerNumber,
-    /// Too many.
+    /// Too many entries of a list.
     #[error("at most 64 sources, 1000 DIDs and 16 codecs")]
     TooMany,
-    /// Not a name of a codec.
+    /// Not a legal codec name.
     #[error("codecs: names like PCMU, PCMA, G722, opus")]
     Codec,
 }
 
-/// Hosts of one trunk.
+/// Maximum number of hosts of one trunk.
 const HOSTS: usize = 8;
 
 impl TrunkSettings {
-    /// Whether this can be a trunk; `has_password` tells whether one is kept or given.
+    /// Validate the settings. `has_password`: whether a password is stored or given.
     pub fn check(&self, has_password: bool) -> Result<(), TrunkError> {
         let hosts = self.hosts.iter().chain(&self.outbound_proxy);
         if self.hosts.is_empty() || self.hosts.len() > HOSTS || !hosts.into_iter().all(is_host) {
@@ -261,7 +262,7 @@ impl TrunkSettings {
         if self.codecs.iter().all(codec) { Ok(()) } else { Err(TrunkError::Codec) }
     }
 
-    /// The DID that a number names.
+    /// The DID equal to a number.
     pub fn did(&self, number: &str) -> Option<&Did> {
         self.dids.iter().find(|did| same_number(did.number.as_str(), number))
     }

@@ -1,24 +1,25 @@
-//! How a number is written on the wire of a trunk.
+//! Number formats of trunks: how called and calling numbers are written for a carrier.
 
 use serde::{Deserialize, Serialize};
 
 use super::{CallerId, TrunkSettings};
+use crate::policy::normalise;
 use crate::{DialledNumber, ExtensionNumber};
 
-/// What a carrier wants to read.
+/// Number format that a carrier expects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberFormat {
-    /// `+` and 7 to 15 digits; a number that cannot be written so does not go by this trunk.
+    /// `+` and 7 to 15 digits. A number that cannot be written so is not sent over this trunk.
     #[default]
     E164,
     /// The same digits without `+`.
     Digits,
-    /// What was dialled, prefixes aside.
+    /// As dialled, apart from the trunk's prefixes.
     Dialled,
 }
 
-/// Whether two numbers are the same, however their international prefix is written.
+/// Whether two numbers are equal, ignoring an international prefix `+` or `00`.
 pub fn same_number(a: &str, b: &str) -> bool {
     fn bare(text: &str) -> &str {
         text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text)
@@ -27,27 +28,32 @@ pub fn same_number(a: &str, b: &str) -> bool {
 }
 
 impl TrunkSettings {
-    /// A dialled number as this carrier reads it; `None` where it cannot be written so. `whole` is the same number with its country code
-    /// and no `+`, where the house knows it. Numbers that call for help go as they were dialled.
-    pub fn on_the_wire(&self, number: &DialledNumber, whole: Option<&str>, help: bool) -> Option<String> {
+    /// A dialled number in this carrier's format; `None` where it cannot be written so. `whole`: the E.164 digits of the number without `+`, where
+    /// known. Emergency numbers (`help`) are sent as dialled, without `+`.
+    pub fn format_number(
+        &self,
+        number: &DialledNumber,
+        e164: Option<&str>,
+        is_emergency: bool,
+    ) -> Option<String> {
         let text = number.as_str();
-        if help {
+        if is_emergency {
             return Some(text.trim_start_matches('+').to_owned());
         }
         let stripped = self.strip_prefix.as_ref().and_then(|prefix| text.strip_prefix(prefix.as_str()));
         let text = stripped.filter(|rest| !rest.is_empty()).unwrap_or(text);
-        let abroad = text.strip_prefix('+').or_else(|| text.strip_prefix("00"));
-        let added = match (&self.add_prefix, abroad) {
+        let international = text.strip_prefix('+').or_else(|| text.strip_prefix("00"));
+        let added = match (&self.add_prefix, international) {
             (Some(prefix), None) => Some(format!("{}{text}", prefix.as_str())),
             (Some(_) | None, _) => None,
         };
         if self.number_format == NumberFormat::Dialled {
             return Some(added.unwrap_or_else(|| text.to_owned()));
         }
-        let digits = match (&added, abroad) {
+        let digits = match (&added, international) {
             (Some(added), _) => added.strip_prefix('+').unwrap_or(added),
-            (None, Some(abroad)) => abroad,
-            (None, None) if stripped.is_none() => whole?,
+            (None, Some(international)) => international,
+            (None, None) if stripped.is_none() => e164?,
             (None, None) => text,
         };
         let plain = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -57,14 +63,18 @@ impl TrunkSettings {
         })
     }
 
-    /// The number that this carrier will take a dialled one for, in a form that the dial policy reads: prefixes are cut, and added where
-    /// they begin an international number. None where it does not go by this trunk.
-    pub(crate) fn meant(&self, number: &DialledNumber, whole: Option<&str>) -> Option<DialledNumber> {
-        let wire = self.on_the_wire(number, whole, false)?;
+    /// The number that this carrier will read, in a form that the dial policy can check: prefixes are stripped, and added where
+    /// they begin an international number. `None` where the number is not sent over this trunk.
+    pub(crate) fn number_after_prefixes(
+        &self,
+        number: &DialledNumber,
+        e164: Option<&str>,
+    ) -> Option<DialledNumber> {
+        let wire = self.format_number(number, e164, false)?;
         let text = match self.number_format {
             NumberFormat::E164 => wire,
             NumberFormat::Digits => format!("+{wire}"),
-            // A prefix that begins no number names a way through the carrier's house.
+            // A prefix that does not begin an international number selects a route at the carrier.
             NumberFormat::Dialled => match &self.add_prefix {
                 Some(prefix) if !prefix.as_str().starts_with('+') => {
                     wire.strip_prefix(prefix.as_str()).unwrap_or(&wire).to_owned()
@@ -75,17 +85,18 @@ impl TrunkSettings {
         DialledNumber::parse(&text).ok()
     }
 
-    /// The number by which callers outside reach an extension over this trunk.
+    /// The DID by which outside callers reach an extension over this trunk.
     pub fn number_of(&self, extension: &ExtensionNumber) -> Option<&str> {
         let mine = self.dids.iter().find(|did| did.extension.as_ref() == Some(extension));
         mine.map(|did| did.number.as_str())
     }
 
-    /// The number that the called one is shown, of a call that itself says `shown`; `None` where it says nothing that is a number.
+    /// The caller number shown to the callee. `shown`: the number that the call carries. `None` where no number results.
     pub fn caller_number(&self, shown: &str, extension: Option<&ExtensionNumber>) -> Option<String> {
         let fixed = || self.caller_number.as_ref().map(|number| number.as_str().to_owned());
         let did = || self.number_of(extension?).map(str::to_owned);
-        let number = |text: &str| DialledNumber::parse(text).ok().map(|number| number.as_str().to_owned());
+        let number =
+            |text: &str| DialledNumber::parse(&normalise(text)).ok().map(|number| number.as_str().to_owned());
         match self.caller_id {
             CallerId::Fixed => fixed(),
             CallerId::Own => did().or_else(fixed).or_else(|| number(shown)),
@@ -108,8 +119,8 @@ mod tests {
         .unwrap()
     }
 
-    fn wire(settings: &TrunkSettings, number: &str, whole: Option<&str>) -> Option<String> {
-        settings.on_the_wire(&DialledNumber::parse(number).unwrap(), whole, false)
+    fn wire(settings: &TrunkSettings, number: &str, e164: Option<&str>) -> Option<String> {
+        settings.format_number(&DialledNumber::parse(number).unwrap(), e164, false)
     }
 
     #[test]
@@ -136,7 +147,7 @@ mod tests {
         carrier.number_format = NumberFormat::Dialled;
         carrier.add_prefix = None;
         assert_eq!(wire(&carrier, "0912345678", None).unwrap(), "912345678");
-        assert_eq!(carrier.on_the_wire(&DialledNumber::parse("+112").unwrap(), None, true).unwrap(), "112");
+        assert_eq!(carrier.format_number(&DialledNumber::parse("+112").unwrap(), None, true).unwrap(), "112");
     }
 
     #[test]
@@ -151,6 +162,7 @@ mod tests {
         assert_eq!(shown(&carrier, "1002", Some(&without)), "+34910000000");
         carrier.caller_id = CallerId::Pass;
         assert_eq!(shown(&carrier, "+33142000000", None), "+33142000000");
+        assert_eq!(shown(&carrier, "+33-1-42-00-00-00;npdi", None), "+33142000000");
         assert_eq!(shown(&carrier, "anonymous", None), "+34910000000");
         carrier.caller_number = None;
         assert_eq!(carrier.caller_number("anonymous", None), None);

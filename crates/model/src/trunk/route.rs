@@ -1,131 +1,89 @@
-//! Where trunks lead: which of them carry a number outside, and whom a carrier's call reaches.
+//! Trunk routing: the trunks that can carry an outbound number, and the extension that an inbound call reaches.
 
 use std::sync::Arc;
 
-use super::{Trunk, same_number};
-use crate::dialplan::{CallOrigin, Decision, DialContext, Route, to_extension};
-use crate::policy::{self, DialRules};
-use crate::{Cause, DialPermissions, DialledNumber, Directory, TraceStep};
+use super::Trunk;
+use crate::policy::{self, CallOrigin, DialRules};
+use crate::route::{Decision, DialContext, OutboundRoute, Route, TrunkReject, to_extension};
+use crate::{Cause, DialPermissions, DialledNumber, Directory, Party, TraceStep};
 
-/// A number outside, and the trunks that can carry it, in the order in which they are tried.
-#[derive(Clone, PartialEq, Debug)]
-pub struct OutboundRoute {
-    /// As it was dialled.
-    pub number: DialledNumber,
-    /// With its country code and no `+`, where the house knows that.
-    pub e164: Option<String>,
-    /// It calls for help: no limit stands in its way (security.md row 31).
-    pub is_emergency: bool,
-    /// Who asked for it: what goes on the wire is judged once more.
-    pub context: DialContext,
-    /// Never empty.
-    pub trunks: Vec<Arc<Trunk>>,
-}
-
-/// Why a number does not go by a trunk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TrunkReject {
-    /// Its carrier could not read it.
-    Unwritten,
-    /// What the trunk's prefixes make of it may not be dialled.
-    Forbidden(Cause),
-}
-
-impl OutboundRoute {
-    /// The number as a trunk's carrier reads it. What its prefixes make of it is judged like a number that was dialled, so that no rewriting
-    /// opens what the policy shuts (security.md row 7).
-    pub fn to_carrier_format(&self, rules: &DialRules, trunk: &Trunk) -> Result<String, TrunkReject> {
-        let settings = &trunk.settings;
-        let written = settings
-            .on_the_wire(&self.number, self.e164.as_deref(), self.is_emergency)
-            .ok_or(TrunkReject::Unwritten)?;
-        if self.is_emergency {
-            return Ok(written);
-        }
-        let meant = settings.meant(&self.number, self.e164.as_deref()).ok_or(TrunkReject::Unwritten)?;
-        if meant == self.number {
-            return Ok(written);
-        }
-        let DialContext { origin, permissions } = self.context;
-        policy::check(rules, origin, permissions, &meant, &mut Vec::new()).map_err(TrunkReject::Forbidden)?;
-        Ok(written)
-    }
-}
-
-/// Lead a number that may be dialled to the trunks; 404 where none carries it (S194), 403 where each would dial what may not be dialled.
-pub(crate) fn outside(
+/// Route a permitted number to the trunks; 404 where none carries it (S194), 403 where every trunk would dial a blocked number.
+pub(crate) fn route_outbound(
     directory: &Directory,
-    asker: DialContext,
+    context: DialContext,
     number: DialledNumber,
-    help: Option<&str>,
+    emergency_number: Option<&str>,
     trace: &mut Vec<TraceStep>,
 ) -> Route {
-    // However it was spelled, help is called by its plain number.
-    let number = help.and_then(|help| DialledNumber::parse(help).ok()).unwrap_or(number);
-    let (help, whole) = (help.is_some(), policy::e164(directory.rules(), &number));
-    let mut outside =
-        OutboundRoute { number, e164: whole, is_emergency: help, context: asker, trunks: Vec::new() };
-    let mut say = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
+    // An emergency call dials the plain emergency number, whatever spelling was dialled.
+    let number = emergency_number.and_then(|number| DialledNumber::parse(number).ok()).unwrap_or(number);
+    let (is_emergency, e164) = (emergency_number.is_some(), policy::e164(directory.rules(), &number));
+    let mut route = OutboundRoute { number, e164, is_emergency, context, trunks: Vec::new() };
+    let mut push_step = |outcome: String| trace.push(TraceStep { rule: "trunk".into(), outcome });
     let mut forbidden = None;
     for trunk in directory.trunks().filter(|trunk| trunk.enabled) {
-        match outside.to_carrier_format(directory.rules(), trunk) {
-            Ok(_) => outside.trunks.push(Arc::clone(trunk)),
+        match route.to_carrier_format(directory.rules(), trunk) {
+            Ok(_) => route.trunks.push(Arc::clone(trunk)),
             Err(TrunkReject::Unwritten) => {}
             Err(TrunkReject::Forbidden(cause)) => {
-                say(format!("{} would make a number of it that may not be dialled", trunk.name));
+                push_step(format!("the prefixes of {} produce a number that may not be dialled", trunk.name));
                 forbidden = forbidden.or(Some(cause));
             }
         }
     }
-    if outside.trunks.is_empty() {
-        say(format!("no trunk is there to carry {}", outside.number));
-        let none = if outside.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
+    if route.trunks.is_empty() {
+        push_step(format!("no trunk carries {}", route.number));
+        let none = if route.is_emergency { Cause::EmergencyNoRoute } else { Cause::NoRoute };
         return Route::Refused(forbidden.unwrap_or(none));
     }
-    let names: Vec<&str> = outside.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
-    say(format!("carried by {}", names.join(", then ")));
-    Route::Trunk(Arc::new(outside))
+    let names: Vec<&str> = route.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+    push_step(format!("carried by {}", names.join(", then ")));
+    Route::Trunk(Arc::new(route))
 }
 
-/// Decide whom a call from a trunk reaches: an extension, or nobody. It never leads outside again (security.md row 8). `dialled` are the
-/// numbers that it may name, the more telling one first.
+/// Route a call from a trunk to an extension. It is never routed to a trunk again (security.md row 8). `dialled`: candidate called numbers of
+/// the request (user parts, with or without separators and parameters), the most specific first.
 pub fn inbound(directory: &Directory, trunk: &Trunk, dialled: &[&str]) -> Decision {
     let mut trace = Vec::new();
-    let mut say = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
+    let mut push_step = |rule: &str, outcome: String| trace.push(TraceStep { rule: rule.into(), outcome });
     let settings = &trunk.settings;
-    let did = dialled.iter().find_map(|number| settings.did(number));
+    let called: Vec<Party> =
+        dialled.iter().filter_map(|text| Party::parse(text, None, directory.rules())).collect();
+    let did = called.iter().find_map(|party| settings.did(party.as_str()));
     let wanted = match did {
         Some(did) => {
-            say("did", format!("the number is a DID of {}", trunk.name));
+            push_step("did", format!("the number is a DID of {}", trunk.name));
             did.extension.as_ref().or(settings.default_extension.as_ref())
         }
         None => {
-            say("did", format!("the number is no DID of {}", trunk.name));
-            // A trunk that names no DIDs takes all numbers of its carrier (S106).
+            push_step("did", format!("the number is no DID of {}", trunk.name));
+            // A trunk without a matching DID sends all numbers to its default extension (S106).
             settings.default_extension.as_ref()
         }
     };
     let extension = match wanted {
         Some(number) => directory.extension_by_number(number),
-        // A DID for which nobody is named reaches the first extension (S106).
+        // A DID without an extension and without a default reaches the first extension (S106).
         None if did.is_some() => directory.extensions_after(None).next(),
         None => None,
     };
     let route = match extension {
         Some(extension) => {
-            say("extension", format!("{} is an extension", extension.number));
-            let asker = DialContext { origin: CallOrigin::Trunk, permissions: DialPermissions::default() };
-            to_extension(extension, asker, &mut trace)
+            push_step("extension", format!("{} is an extension", extension.number));
+            let context = DialContext { origin: CallOrigin::Trunk, permissions: DialPermissions::default() };
+            to_extension(extension, context, &mut trace)
         }
         None => {
-            say("extension", "no extension takes this number".into());
+            push_step("extension", "no extension takes this number".into());
             Route::Refused(Cause::NotFound)
         }
     };
     Decision { route, trace }
 }
 
-/// Whether a trunk names one of these numbers.
+/// Whether one of these called numbers, written as in [`inbound`], is a DID of the trunk.
 pub fn names(trunk: &Trunk, dialled: &[&str]) -> bool {
-    trunk.settings.dids.iter().any(|did| dialled.iter().any(|n| same_number(did.number.as_str(), n)))
+    let rules = DialRules::default();
+    let mut called = dialled.iter().filter_map(|text| Party::parse(text, None, &rules));
+    called.any(|party| trunk.settings.did(party.as_str()).is_some())
 }

@@ -1,11 +1,11 @@
-//! Where a carrier's calls come from: a network, by the address of the socket and by nothing that a header says (security.md row 8).
+//! Source networks of a carrier: calls are attributed to a trunk by the socket's peer address, never by a header (security.md row 8).
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// `203.0.113.0/24`, `2001:db8::/32`, or one address.
+/// A network or a single address: `203.0.113.0/24`, `2001:db8::/32`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Source {
@@ -13,19 +13,19 @@ pub struct Source {
     bits: u8,
 }
 
-/// Why a text is no source.
+/// Why a text is not a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Unreadable.
+    /// Neither an address nor a network.
     #[error("a source is an address or a network like 203.0.113.0/24")]
     Syntax,
-    /// It would trust half of the world.
+    /// The network is too large to be trusted.
     #[error("a source has at least 8 bits of IPv4 or 16 of IPv6")]
     TooWide,
 }
 
 impl Source {
-    /// Accept a network.
+    /// Parse an address or a network in CIDR notation.
     pub fn parse(text: &str) -> Result<Source, SourceError> {
         let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
         let ip: IpAddr = ip.parse().map_err(|_| SourceError::Syntax)?;
@@ -47,7 +47,7 @@ impl Source {
         Ok(Source { network: masked(ip, bits), bits })
     }
 
-    /// Whether an address lies in it.
+    /// Whether the network contains an address.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         ip.is_ipv4() == self.network.is_ipv4() && masked(ip, self.bits) == self.network
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_trusts_everybody_is_no_source() {
+    fn a_network_that_is_too_large_is_refused() {
         for (text, error) in [
             ("0.0.0.0/0", SourceError::TooWide),
             ("10.0.0.0/7", SourceError::TooWide),

@@ -1,4 +1,4 @@
-//! Things that the tests of the store begin with.
+//! Sample values for the store tests.
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ mod postgres;
 
 pub use postgres::Postgres;
 
-/// Where a test keeps its database: a folder that is gone after the test, and the address.
+/// Database of a test: a folder that is removed after the test, and the URL.
 ///
-/// It is SQLite, or with `CENTRALITA_TEST_STORE=postgres` a PostgreSQL that this process starts: every test here holds on both.
+/// SQLite, or with `CENTRALITA_TEST_STORE=postgres` a PostgreSQL started by this process: every test here runs on both.
 pub struct Folder(pub PathBuf, pub String);
 
 pub fn on_postgres() -> bool {
@@ -49,12 +49,12 @@ impl Folder {
         Store::open(&self.1, &self.0).await.unwrap()
     }
 
-    /// Ask the database behind the store's back.
+    /// Query the database without the store.
     pub async fn ask(&self, sql: &str) -> Vec<String> {
         self.try_ask(sql).await.unwrap()
     }
 
-    /// The same, where the database may say no.
+    /// As `ask`, returning the database's error.
     pub async fn try_ask(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
         use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
         let sql = AssertSqlSafe(sql.to_owned());
@@ -100,19 +100,16 @@ pub fn key(name: &str, hash: u8) -> ApiKey {
 }
 
 pub fn extension(name: &str, number: &str) -> Extension {
+    let id = ExtensionId::parse(name).unwrap();
+    let (dialled, username) = (ExtensionNumber::parse(number).unwrap(), format!("user_{number}"));
     Extension {
-        id: ExtensionId::parse(name).unwrap(),
-        user: UserId::parse("user_123").unwrap(),
-        number: ExtensionNumber::parse(number).unwrap(),
         display_name: "Juan Pérez".into(),
         status: ExtensionStatus::Inactive,
-        username: Arc::from(format!("user_{number}")),
         forwarding: Forwarding {
             enabled: true,
             number: Some(DialledNumber::parse("+1234567890").unwrap()),
             mode: ForwardingMode::NoAnswer,
         },
-        voicemail_enabled: true,
         do_not_disturb: true,
         call_waiting: false,
         ring_seconds: 21,
@@ -127,9 +124,8 @@ pub fn extension(name: &str, number: &str) -> Extension {
             numbers: vec![FollowStep { number: DialledNumber::parse("1003").unwrap(), ring_seconds: 15 }],
         }),
         record_calls: model::RecordCalls::Outbound,
-        created_at: at(2),
         updated_at: at(3),
-        timezone: None,
+        ..Extension::new(id, UserId::parse("user_123").unwrap(), dialled, username, at(2))
     }
 }
 
@@ -205,21 +201,13 @@ pub fn binding(number: u32) -> Binding {
 }
 
 pub fn call(name: &str, started: i64) -> CallRecord {
+    let (id, user) = (CallId::parse(name).unwrap(), UserId::parse("user_123").unwrap());
     CallRecord {
-        id: CallId::parse(name).unwrap(),
-        user: UserId::parse("user_123").unwrap(),
         other_user: Some(UserId::parse("user_456").unwrap()),
-        direction: CallDirection::Internal,
         status: CallStatus::Ringing,
-        from_number: "1001".into(),
-        to_number: "1002".into(),
         device: Some("user_1001".into()),
-        started_at: at(started),
-        answered_at: None,
-        ended_at: None,
-        cause: None,
         trace: vec![TraceStep { rule: "extension".into(), outcome: "1002 is an extension".into() }],
-        legs: Vec::new(),
+        ..CallRecord::new(id, user, CallDirection::Internal, "1001", "1002", at(started))
     }
 }
 
@@ -236,17 +224,15 @@ pub fn closed(name: &str, started: i64) -> CallRecord {
 
 pub fn leg(role: LegRole, started: i64) -> LegRecord {
     LegRecord {
-        role,
-        party: "1001".into(),
         address: Some("192.0.2.1:5060".parse().unwrap()),
         sip_call_id: "a84b4c76e66710".into(),
-        started_at: at(started),
         answered_at: Some(at(started + 3)),
         ended_at: Some(at(started + 10)),
         cause: Some(model::Cause::Completed),
         sip_status: Some(200),
         codec: Some("PCMU".into()),
         quality: Some(Quality { packets_received: 500, jitter_ms: 1.5, mos: 4.4, ..Quality::default() }),
+        ..LegRecord::new(role, "1001", at(started))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Several nodes write to one PostgreSQL at once, and whoever reads the outbox by its numbers misses nothing.
+//! Several nodes write to one PostgreSQL database concurrently, and a reader of the outbox misses no row.
 
 use crate::samples;
 
@@ -12,7 +12,7 @@ use samples::*;
 const NODES: usize = 4;
 const WRITES: usize = 40;
 
-async fn news(store: &Store, seen: i64) -> (i64, Vec<Change>) {
+async fn outbox_batch(store: &Store, seen: i64) -> (i64, Vec<Change>) {
     match store.outbox_after(seen).await.unwrap() {
         OutboxBatch::Changes { reached, changes } => (reached, changes),
         OutboxBatch::Truncated => panic!("nothing was pruned"),
@@ -40,7 +40,7 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
     }
     let (mut seen, mut users, mut ended) = (0, BTreeSet::new(), false);
     loop {
-        let (reached, changes) = news(&reader, seen).await;
+        let (reached, changes) = outbox_batch(&reader, seen).await;
         for change in changes {
             let Change::User(user) = change else { panic!("only users were written") };
             assert!(users.insert(user.id.to_string()), "{} came twice", user.id);
@@ -49,7 +49,7 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
             if ended {
                 break;
             }
-            // Once more after the last of them has ended.
+            // Once more after the last writer has ended.
             while let Some(writer) = writers.try_join_next() {
                 writer.unwrap();
             }
@@ -63,22 +63,22 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
 }
 
 #[tokio::test]
-async fn who_takes_the_pen_is_told_first_what_others_wrote() {
-    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+async fn a_directory_lock_comes_with_the_changes_of_other_nodes() {
+    let (url, folder, other_folder) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let (a, b) =
-        (Store::open(&url, &folder.0).await.unwrap(), Store::open(&url, &elsewhere.0).await.unwrap());
+        (Store::open(&url, &folder.0).await.unwrap(), Store::open(&url, &other_folder.0).await.unwrap());
     let (first, second) = (Change::User(user("user_1")), Change::User(user("user_2")));
     a.write(std::slice::from_ref(&first), audit("user_created")).await.unwrap();
-    let pen = b.lock_directory(0).await.unwrap();
-    assert_eq!(pen.news, OutboxBatch::Changes { reached: 1, changes: vec![first] });
-    // Nobody else gets it meanwhile.
+    let lock = b.lock_directory(0).await.unwrap();
+    assert_eq!(lock.news, OutboxBatch::Changes { reached: 1, changes: vec![first] });
+    // Another node waits for the lock.
     let other = tokio::spawn(async move { a.lock_directory(1).await.unwrap().news });
-    assert_eq!(pen.write(std::slice::from_ref(&second), audit("user_created")).await.unwrap(), 2);
+    assert_eq!(lock.write(std::slice::from_ref(&second), audit("user_created")).await.unwrap(), 2);
     assert_eq!(other.await.unwrap(), OutboxBatch::Changes { reached: 2, changes: vec![second] });
 }
 
 #[tokio::test]
-async fn what_was_read_long_ago_is_loaded_anew() {
+async fn a_pruned_outbox_requires_a_reload() {
     let folder = Folder::new();
     let store = folder.open().await;
     for n in 0..3 {
@@ -93,7 +93,7 @@ async fn what_was_read_long_ago_is_loaded_anew() {
 }
 
 #[tokio::test]
-async fn of_two_changes_of_one_thing_in_one_write_the_last_one_stays() {
+async fn of_two_changes_of_one_entity_in_one_write_the_last_one_is_kept() {
     let folder = Folder::new();
     let store = folder.open().await;
     let named = |name: &str| {
@@ -105,17 +105,17 @@ async fn of_two_changes_of_one_thing_in_one_write_the_last_one_stays() {
 }
 
 #[tokio::test]
-async fn each_node_remembers_its_own_phones_and_calls() {
+async fn each_node_loads_its_own_bindings_and_calls() {
     use model::journal::Record;
-    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+    let (url, folder, other_folder) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let a = Store::open(&url, &folder.0).await.unwrap();
-    let b = Store::open(&url, &elsewhere.0).await.unwrap();
+    let b = Store::open(&url, &other_folder.0).await.unwrap();
     a.feed(&[Record::Bound(binding(1)), Record::CallOpened(Box::new(call("session_1_a", 0)))]).await.unwrap();
     b.feed(&[Record::Bound(binding(2))]).await.unwrap();
-    // A phone that has moved to the other node is not taken back by the end of its old flow.
+    // A phone that moved to the other node stays registered when its old node reports the removal.
     b.feed(&[Record::Bound(binding(3))]).await.unwrap();
-    let gone = Record::Unbound { username: binding(3).username, contact: binding(3).contact, at: at(9) };
-    a.feed(&[gone]).await.unwrap();
+    let unbound = Record::Unbound { username: binding(3).username, contact: binding(3).contact, at: at(9) };
+    a.feed(&[unbound]).await.unwrap();
     let told = centralita_store::EventQuery { ascending: true, limit: 100, ..Default::default() };
     let kinds: Vec<String> = a.list_events(&told).await.unwrap().into_iter().map(|e| e.kind).collect();
     let added = "registration_added";
@@ -126,12 +126,12 @@ async fn each_node_remembers_its_own_phones_and_calls() {
 }
 
 #[tokio::test]
-async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
+async fn files_of_a_node_are_processed_by_that_node() {
     use model::journal::Record;
     use model::voicemail::{Delivery, DeliveryId};
-    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+    let (url, folder, other_folder) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let a = Store::open(&url, &folder.0).await.unwrap();
-    let b = Store::open(&url, &elsewhere.0).await.unwrap();
+    let b = Store::open(&url, &other_folder.0).await.unwrap();
     let recording = model::Recording {
         id: model::RecordingId::parse("rec_1").unwrap(),
         call: call("session_1_a", 0).id,
@@ -148,7 +148,7 @@ async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
         fault: None,
     };
     a.feed(&[Record::Recording(Box::new(recording))]).await.unwrap();
-    // A node that starts must not end what another one is recording.
+    // A starting node must not end the recording of another node.
     assert_eq!(b.interrupted_recordings(at(50)).await.unwrap().len(), 0);
     assert_eq!(a.interrupted_recordings(at(50)).await.unwrap().len(), 1);
 
@@ -164,9 +164,9 @@ async fn what_lies_on_a_nodes_disk_is_looked_after_by_that_node() {
 
 #[tokio::test]
 async fn a_lease_is_held_by_one_node_until_it_runs_out_or_is_given_back() {
-    let (url, folder, elsewhere) = (Postgres::shared().database(), Folder::new(), Folder::new());
+    let (url, folder, other_folder) = (Postgres::shared().database(), Folder::new(), Folder::new());
     let a = Store::open(&url, &folder.0).await.unwrap();
-    let b = Store::open(&url, &elsewhere.0).await.unwrap();
+    let b = Store::open(&url, &other_folder.0).await.unwrap();
     let long = Duration::from_secs(3600);
     assert!(a.acquire_lease("registrar", long).await.unwrap());
     assert!(!b.acquire_lease("registrar", long).await.unwrap());

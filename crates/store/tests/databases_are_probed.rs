@@ -1,4 +1,4 @@
-//! `doctor` looks at a database before a server opens it, and changes nothing.
+//! `doctor` probes a database before a server opens it, and changes nothing.
 
 use centralita_store::{Found, Store, StoreError, probe};
 
@@ -19,7 +19,7 @@ impl Drop for Folder {
 }
 
 #[tokio::test]
-async fn what_lies_there_is_told_and_nothing_is_made() {
+async fn a_probe_reports_the_database_and_creates_nothing() {
     let folder = Folder::new("lite");
     let url = "sqlite:c.db";
     assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Missing);
@@ -28,7 +28,7 @@ async fn what_lies_there_is_told_and_nothing_is_made() {
     assert_eq!(probe(url, &folder.0).await.unwrap(), Found::Empty);
     std::fs::remove_file(folder.0.join("c.db")).unwrap();
     let store = Store::open(url, &folder.0).await.unwrap();
-    // Also beside a server that holds it open.
+    // Also while a server has it open.
     let Found::Ours { version, newest } = probe(url, &folder.0).await.unwrap() else { panic!("ours") };
     assert_eq!(version, newest);
     store.close().await;
@@ -36,7 +36,7 @@ async fn what_lies_there_is_told_and_nothing_is_made() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_a_fault_that_names_the_file() {
+async fn a_file_that_is_no_database_is_an_error_with_its_path() {
     let folder = Folder::new("text");
     std::fs::write(folder.0.join("c.db"), "name;number\n").unwrap();
     let error = probe("sqlite:c.db", &folder.0).await.unwrap_err();
@@ -46,7 +46,7 @@ async fn what_is_no_database_is_a_fault_that_names_the_file() {
 
 // N2
 #[tokio::test]
-async fn a_postgresql_is_looked_at_and_not_changed() {
+async fn a_postgresql_database_is_probed_and_not_changed() {
     let folder = Folder::new("postgres");
     let url = crate::samples::Postgres::shared().database();
     assert_eq!(probe(&url, &folder.0).await.unwrap(), Found::Empty);
@@ -55,6 +55,6 @@ async fn a_postgresql_is_looked_at_and_not_changed() {
     let Found::Ours { version, newest } = probe(&url, &folder.0).await.unwrap() else { panic!("ours") };
     assert_eq!(version, newest);
     store.close().await;
-    let nobody = "postgres://nobody@127.0.0.1:1/nothing";
-    assert!(probe(nobody, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
+    let unreachable = "postgres://nobody@127.0.0.1:1/nothing";
+    assert!(probe(unreachable, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
 }

@@ -1,4 +1,4 @@
-//! Boxes, messages and mails are there after the database is opened again, and gone with their extension.
+//! Mailboxes, messages and mails are loaded after the database is opened again, and deleted with their extension.
 
 use crate::samples;
 
@@ -43,7 +43,7 @@ async fn boxes_and_messages_come_back_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn a_mail_waits_is_tried_and_stays_as_a_log() {
+async fn a_mail_is_retried_and_stays_as_a_log() {
     let folder = Folder::new();
     let store = folder.open().await;
     let about = message("vm_1_a", "ext_1", MessageState::New);
@@ -69,7 +69,7 @@ async fn a_mail_waits_is_tried_and_stays_as_a_log() {
 }
 
 #[tokio::test]
-async fn an_extension_takes_its_voicemail_with_it() {
+async fn a_deleted_extension_takes_its_voicemail_with_it() {
     let folder = Folder::new();
     let store = folder.open().await;
     let about = message("vm_1_a", "ext_1", MessageState::New);

@@ -1,4 +1,4 @@
-//! A database moves from SQLite to PostgreSQL as a whole, or not at all.
+//! A SQLite database is copied to PostgreSQL completely or not at all.
 
 use crate::samples;
 
@@ -7,8 +7,8 @@ use model::Change;
 use model::journal::Record;
 use samples::*;
 
-/// Something in each of the tables, and in one of them more than goes at once.
-async fn office(folder: &Folder) -> Store {
+/// A database with rows in every table, and in one of them more than one statement copies.
+async fn sample_database(folder: &Folder) -> Store {
     let store = Store::open("sqlite:old.db", &folder.0).await.unwrap();
     let mut changes = vec![
         Change::User(user("user_123")),
@@ -38,9 +38,9 @@ async fn office(folder: &Folder) -> Store {
 }
 
 #[tokio::test]
-async fn everything_is_there_afterwards_and_the_next_write_follows_the_last() {
+async fn a_copy_has_every_row_and_its_numbers_continue() {
     let (folder, url) = (Folder::new(), Postgres::shared().database());
-    let old = office(&folder).await;
+    let old = sample_database(&folder).await;
     let mut tables = Vec::new();
     let total =
         old.move_to(&url, &folder.0, |table, rows| tables.push((table.to_owned(), rows))).await.unwrap();
@@ -87,14 +87,14 @@ async fn everything_is_there_afterwards_and_the_next_write_follows_the_last() {
 }
 
 #[tokio::test]
-async fn a_database_that_holds_something_is_left_alone() {
+async fn a_target_that_is_not_empty_is_not_changed() {
     let (folder, url) = (Folder::new(), Postgres::shared().database());
-    let there = Store::open(&url, &folder.0).await.unwrap();
-    there.write(&[Change::User(user("user_of_there"))], audit("user_created")).await.unwrap();
-    let old = office(&folder).await;
+    let target = Store::open(&url, &folder.0).await.unwrap();
+    target.write(&[Change::User(user("user_of_there"))], audit("user_created")).await.unwrap();
+    let old = sample_database(&folder).await;
     let refused = old.move_to(&url, &folder.0, |_, _| {}).await;
     assert!(matches!(&refused, Err(StoreError::NotEmpty { .. })), "{refused:?}");
-    assert_eq!(there.load_directory().await.unwrap().census(), [1, 0, 0, 0]);
+    assert_eq!(target.load_directory().await.unwrap().census(), [1, 0, 0, 0]);
     for wrong in ["sqlite:other.db", "mysql://x"] {
         let refused = old.move_to(wrong, &folder.0, |_, _| {}).await;
         assert!(matches!(&refused, Err(StoreError::Unsupported(_))), "{refused:?}");
@@ -102,19 +102,19 @@ async fn a_database_that_holds_something_is_left_alone() {
 }
 
 #[tokio::test]
-async fn an_interrupted_move_leaves_nothing_and_can_be_made_again() {
+async fn an_interrupted_copy_leaves_nothing_and_can_be_repeated() {
     let (folder, url) = (Folder::new(), Postgres::shared().database());
-    let old = office(&folder).await;
-    let (begun, mut waiting) = tokio::sync::mpsc::unbounded_channel();
-    let moving = old.move_to(&url, &folder.0, |table, _| drop(begun.send(table.to_owned())));
+    let old = sample_database(&folder).await;
+    let (table_done, mut tables) = tokio::sync::mpsc::unbounded_channel();
+    let copying = old.move_to(&url, &folder.0, |table, _| drop(table_done.send(table.to_owned())));
     tokio::select! {
         biased;
-        // Some tables are there when it is cut off.
-        _ = async { waiting.recv().await.unwrap(); waiting.recv().await.unwrap() } => {}
-        moved = moving => panic!("it was to be interrupted: {moved:?}"),
+        // Interrupt after some tables are copied.
+        _ = async { tables.recv().await.unwrap(); tables.recv().await.unwrap() } => {}
+        copied = copying => panic!("it was to be interrupted: {copied:?}"),
     }
-    let there = Store::open(&url, &folder.0).await.unwrap();
-    assert_eq!(there.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
-    drop(there);
+    let target = Store::open(&url, &folder.0).await.unwrap();
+    assert_eq!(target.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+    drop(target);
     old.move_to(&url, &folder.0, |_, _| {}).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the office writes is there after the database is opened again.
+//! What the directory service writes is loaded after the database is opened again.
 
 use crate::samples;
 
@@ -31,7 +31,7 @@ async fn every_kind_of_row_comes_back_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn what_is_gone_stays_gone() {
+async fn deleted_rows_stay_deleted() {
     let folder = Folder::new();
     let store = folder.open().await;
     let there = [

@@ -1,38 +1,38 @@
-//! A sorted map whose copies share what did not change: a snapshot costs a reference count, a change copies one chunk and the list of
-//! chunks, and a page costs what it shows.
+//! A persistent sorted map: a clone costs a reference count, a change copies one chunk and the list of chunks, and a page costs its own
+//! length.
 
 use std::sync::Arc;
 
-use crate::snapshot_map::Steps;
+use crate::snapshot_map::VisitCounter;
 
-/// A chunk that grows beyond this is cut in two.
+/// A chunk longer than this is split in two.
 const CHUNK: usize = 256;
 
-/// Entries in the order of their keys; never empty.
+/// Entries in key order; never empty.
 type Chunk<K, V> = Arc<Vec<(K, V)>>;
 
-/// See the module. Readers hold a clone; the writer changes its own and hands out clones.
+/// A persistent sorted map. Readers hold a clone; the writer changes its own and hands out clones.
 #[derive(Clone, Debug)]
-pub(crate) struct Sorted<K, V> {
+pub(crate) struct SortedMap<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
-    steps: Steps,
+    steps: VisitCounter,
 }
 
-impl<K, V> Default for Sorted<K, V> {
+impl<K, V> Default for SortedMap<K, V> {
     fn default() -> Self {
-        Sorted { chunks: Arc::default(), steps: Steps::default() }
+        SortedMap { chunks: Arc::default(), steps: VisitCounter::default() }
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
-    /// What `key` names.
+impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
+    /// The value of `key`.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let chunk = self.chunks.get(self.chunk_of(key))?;
-        let place = chunk.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-        chunk.get(place).map(|(_, value)| value)
+        let position = chunk.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+        chunk.get(position).map(|(_, value)| value)
     }
 
-    /// Put a value; one of the same key is replaced.
+    /// Insert a value, replacing one of the same key.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         let at = self.chunk_of(&key);
         let chunks = Arc::make_mut(&mut self.chunks);
@@ -41,13 +41,13 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         };
         let chunk = Arc::make_mut(chunk);
         match chunk.binary_search_by(|(other, _)| other.cmp(&key)) {
-            Ok(place) => {
-                if let Some(entry) = chunk.get_mut(place) {
+            Ok(position) => {
+                if let Some(entry) = chunk.get_mut(position) {
                     entry.1 = value;
                 }
             }
-            Err(place) => {
-                chunk.insert(place, (key, value));
+            Err(position) => {
+                chunk.insert(position, (key, value));
                 if chunk.len() > CHUNK {
                     let upper = chunk.split_off(CHUNK / 2);
                     chunks.insert(at + 1, Arc::new(upper));
@@ -56,21 +56,21 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         }
     }
 
-    /// Take a value away.
+    /// Remove a value.
     pub(crate) fn remove(&mut self, key: &K) {
         let at = self.chunk_of(key);
         let chunks = Arc::make_mut(&mut self.chunks);
         let Some(chunk) = chunks.get_mut(at) else { return };
-        if let Ok(place) = chunk.binary_search_by(|(other, _)| other.cmp(key)) {
+        if let Ok(position) = chunk.binary_search_by(|(other, _)| other.cmp(key)) {
             let chunk = Arc::make_mut(chunk);
-            chunk.remove(place);
+            chunk.remove(position);
             if chunk.is_empty() {
                 chunks.remove(at);
             }
         }
     }
 
-    /// The entries behind those that come `before`, which is true for a beginning of the order and for nothing after it.
+    /// Iterate over the entries after those for which `before` is true. `before` must be true for a prefix of the order and false for the rest.
     pub(crate) fn after<'s>(
         &'s self,
         before: &dyn Fn(&K) -> bool,
@@ -87,7 +87,7 @@ impl<K: Ord + Clone, V: Clone> Sorted<K, V> {
         self.steps.get()
     }
 
-    /// The chunk that a key lies in, or belongs into.
+    /// Index of the chunk that contains a key, or would contain it.
     fn chunk_of(&self, key: &K) -> usize {
         let begins = |chunk: &Chunk<K, V>| chunk.first().is_some_and(|(first, _)| first <= key);
         self.chunks.partition_point(begins).saturating_sub(1)
@@ -100,24 +100,24 @@ mod tests {
 
     #[test]
     fn it_stays_in_order_through_changes_and_a_snapshot_sees_none_of_them() {
-        let mut sorted = Sorted::default();
+        let mut sorted_map = SortedMap::default();
         for n in (0..3000_u32).map(|n| n * 7919 % 3000) {
-            sorted.insert(n, n);
+            sorted_map.insert(n, n);
         }
-        let snapshot = sorted.clone();
+        let snapshot = sorted_map.clone();
         for n in (0..3000).filter(|n| n % 3 != 0) {
-            sorted.remove(&n);
+            sorted_map.remove(&n);
         }
-        sorted.insert(9, 90);
-        let keys = |sorted: &Sorted<u32, u32>, from: u32| -> Vec<u32> {
-            sorted.after(&|key| *key < from).map(|(key, _)| *key).collect()
+        sorted_map.insert(9, 90);
+        let keys = |sorted_map: &SortedMap<u32, u32>, from: u32| -> Vec<u32> {
+            sorted_map.after(&|key| *key < from).map(|(key, _)| *key).collect()
         };
         assert_eq!(keys(&snapshot, 0), (0..3000).collect::<Vec<_>>());
-        assert_eq!(keys(&sorted, 1000), (1000..3000).filter(|n| n % 3 == 0).collect::<Vec<_>>());
-        assert_eq!((snapshot.get(&9), sorted.get(&9), sorted.get(&10)), (Some(&9), Some(&90), None));
+        assert_eq!(keys(&sorted_map, 1000), (1000..3000).filter(|n| n % 3 == 0).collect::<Vec<_>>());
+        assert_eq!((snapshot.get(&9), sorted_map.get(&9), sorted_map.get(&10)), (Some(&9), Some(&90), None));
         for n in 0..3000 {
-            sorted.remove(&n);
+            sorted_map.remove(&n);
         }
-        assert_eq!((keys(&sorted, 0).len(), keys(&snapshot, 2999)), (0, vec![2999]));
+        assert_eq!((keys(&sorted_map, 0).len(), keys(&snapshot, 2999)), (0, vec![2999]));
     }
 }

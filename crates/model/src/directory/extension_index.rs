@@ -1,25 +1,25 @@
-//! Extensions in the orders in which they are listed, so that a page costs what it shows and a change what it changes.
+//! Sorted indexes of the extensions for paged lists: a page costs its own length, a change costs one update.
 
 use std::sync::Arc;
 
-use crate::sorted::Sorted;
+use crate::sorted_map::SortedMap;
 use crate::{Directory, Extension, ExtensionNumber, UserId};
 
-/// See the module.
+/// Extensions by number, and by user and number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Order {
-    by_number: Sorted<ExtensionNumber, Arc<Extension>>,
-    by_user: Sorted<(UserId, ExtensionNumber), Arc<Extension>>,
+pub(super) struct ExtensionIndex {
+    by_number: SortedMap<ExtensionNumber, Arc<Extension>>,
+    by_user: SortedMap<(UserId, ExtensionNumber), Arc<Extension>>,
 }
 
-impl Order {
+impl ExtensionIndex {
     pub(super) fn insert(&mut self, extension: &Arc<Extension>) {
         self.by_number.insert(extension.number.clone(), Arc::clone(extension));
         let key = (extension.user.clone(), extension.number.clone());
         self.by_user.insert(key, Arc::clone(extension));
     }
 
-    /// Take an extension away, unless another one has its place by now.
+    /// Remove an extension from the indexes, unless another one has its number by now.
     pub(super) fn remove(&mut self, old: &Extension) {
         if self.by_number.get(&old.number).is_some_and(|there| there.id == old.id) {
             self.by_number.remove(&old.number);
@@ -36,20 +36,20 @@ impl Order {
 }
 
 impl Directory {
-    /// All extensions by number, those after the number `cursor`.
+    /// All extensions by number, after the number `cursor`.
     pub fn extensions_after(&self, cursor: Option<&str>) -> impl Iterator<Item = &Arc<Extension>> {
         let before = |number: &ExtensionNumber| cursor.is_some_and(|cursor| number.as_str() <= cursor);
-        self.order.by_number.after(&before).map(|(_, extension)| extension)
+        self.extension_index.by_number.after(&before).map(|(_, extension)| extension)
     }
 
-    /// The extensions of a user by number, those after the number `cursor`.
+    /// The extensions of a user by number, after the number `cursor`.
     pub fn extensions_of<'a>(
         &'a self,
         user: &UserId,
         cursor: Option<&str>,
     ) -> impl Iterator<Item = &'a Arc<Extension>> {
         let before = |(of, number): &(UserId, ExtensionNumber)| (of, Some(number.as_str())) <= (user, cursor);
-        let rest = self.order.by_user.after(&before).map(|(_, extension)| extension);
+        let rest = self.extension_index.by_user.after(&before).map(|(_, extension)| extension);
         let user = user.clone();
         rest.take_while(move |one| one.user == user)
     }
@@ -58,31 +58,14 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Change, DialPermissions, ExtensionId, ExtensionNumber, ExtensionStatus, Forwarding, RecordCalls,
-    };
+    use crate::{Change, ExtensionId};
     use base::Timestamp;
 
     fn extension(id: &str, user: &str, number: &str) -> Extension {
-        Extension {
-            id: ExtensionId::parse(id).unwrap(),
-            user: UserId::parse(user).unwrap(),
-            number: ExtensionNumber::parse(number).unwrap(),
-            display_name: String::new(),
-            status: ExtensionStatus::Active,
-            username: format!("user_{id}").into(),
-            forwarding: Forwarding::default(),
-            voicemail_enabled: false,
-            do_not_disturb: false,
-            call_waiting: true,
-            ring_seconds: 25,
-            dial_permissions: DialPermissions::default(),
-            follow_me: None,
-            record_calls: RecordCalls::default(),
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
-            timezone: None,
-        }
+        let number = ExtensionNumber::parse(number).unwrap();
+        let (id, user, username) =
+            (ExtensionId::parse(id).unwrap(), UserId::parse(user).unwrap(), format!("user_{id}"));
+        Extension::new(id, user, number, username, Timestamp::default())
     }
 
     fn numbers<'a>(found: impl Iterator<Item = &'a Arc<Extension>>) -> String {
@@ -90,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_in_order_and_knows_of_every_change() {
+    fn a_list_is_sorted_and_has_every_change() {
         let ann = UserId::parse("user_ann").unwrap();
         let mut directory = Directory::default();
         for (id, user, number) in
@@ -103,7 +86,7 @@ mod tests {
         assert_eq!(numbers(directory.extensions_of(&ann, None)), "1003 205");
         assert_eq!(numbers(directory.extensions_of(&ann, Some("1003"))), "205");
 
-        // A copy that is older than a change goes on without it, whoever of the two is asked first.
+        // A clone does not see later changes, whichever of the two is read first.
         let (before, mut after) = (directory.clone(), directory.clone());
         after.apply(Change::ExtensionGone(ExtensionId::parse("3").unwrap()));
         after.apply(Change::Extension(extension("4", "user_ann", "70")));

@@ -1,13 +1,13 @@
-//! What the journal says is told as events: each fact once, in order, whatever is fed again after a crash (S88).
+//! Journal records become events: each once and in order, whatever is fed again after a crash (S88).
 
 use crate::samples;
 
 use centralita_store::{EventQuery, Store};
 use model::journal::{Binding, CallEvent, Record};
-use model::{CallRecord, Change, UserId};
+use model::{CallRecord, CallStatus, Cause, Change, UserId};
 use samples::*;
 
-async fn told(store: &Store) -> Vec<(String, String, Option<String>)> {
+async fn written_events(store: &Store) -> Vec<(String, String, Option<String>)> {
     let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
     let events = store.list_events(&query).await.unwrap();
     let row = |e: centralita_store::Event| (e.kind, e.subject, e.user.map(|user| user.to_string()));
@@ -15,7 +15,7 @@ async fn told(store: &Store) -> Vec<(String, String, Option<String>)> {
 }
 
 async fn kinds(store: &Store) -> Vec<String> {
-    told(store).await.into_iter().map(|(kind, ..)| kind).collect()
+    written_events(store).await.into_iter().map(|(kind, ..)| kind).collect()
 }
 
 fn opened(call: CallRecord) -> Record {
@@ -34,7 +34,7 @@ fn answered(name: &str, seconds: i64) -> Record {
     Record::Noted(CallEvent::Answered { call: call(name, 0).id, at: at(seconds) })
 }
 
-fn gone(binding: &Binding, seconds: i64) -> Record {
+fn unbound(binding: &Binding, seconds: i64) -> Record {
     let (username, contact) = (binding.username.clone(), binding.contact.clone());
     Record::Unbound { username, contact, at: at(seconds) }
 }
@@ -42,7 +42,7 @@ fn gone(binding: &Binding, seconds: i64) -> Record {
 const CALL: [&str; 4] = ["call_started", "call_ringing", "call_answered", "call_ended"];
 
 #[tokio::test]
-async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
+async fn events_of_a_call_are_in_order_however_its_records_are_batched() {
     let records = [
         opened(call("session_1_a", 0)),
         ringing("session_1_a", 1),
@@ -56,7 +56,7 @@ async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
         store.feed(first).await.unwrap();
         store.feed(second).await.unwrap();
         assert_eq!(kinds(&store).await, CALL, "cut at {cut}"); // S95
-        // kill -9 between the commit and the end of the segment: everything comes again, whole or in part.
+        // kill -9 between the commit and the end of the segment: all records, or a part of them, are fed again.
         store.feed(&records).await.unwrap();
         store.feed(second).await.unwrap();
         assert_eq!(kinds(&store).await, CALL, "cut at {cut}");
@@ -64,28 +64,42 @@ async fn a_call_is_told_in_order_however_its_records_are_cut_into_batches() {
 }
 
 #[tokio::test]
-async fn what_the_journal_has_coalesced_is_told_all_the_same() {
+async fn a_call_of_which_only_the_end_is_journalled_gets_its_events() {
     let folder = Folder::new();
     let store = folder.open().await;
-    // Only the ending is left of a call that was short.
-    store.feed(&[ended(closed("session_1_a", 0))]).await.unwrap();
-    let expected: &[&str] = if closed("session_1_a", 0).answered_at.is_some() {
-        &["call_started", "call_answered", "call_ended"]
-    } else {
-        &["call_started", "call_ended"]
+    // The journal is coalesced by key: of a short call only the end may be left.
+    let busy = CallRecord {
+        status: CallStatus::Busy,
+        answered_at: None,
+        cause: Some(Cause::Busy),
+        ..closed("session_2_b", 20)
     };
-    assert_eq!(kinds(&store).await, expected);
-    let last = store.list_events(&EventQuery { limit: 1, ..EventQuery::default() }).await.unwrap().remove(0);
-    assert_eq!(last.detail["sessionId"], "session_1_a");
-    assert!(
-        last.detail["endReason"].is_string() && last.detail["durationSeconds"].is_u64(),
-        "{}",
-        last.detail
-    );
+    store.feed(&[ended(closed("session_1_a", 0)), ended(busy)]).await.unwrap();
+    let query = EventQuery { ascending: true, limit: 100, ..EventQuery::default() };
+    let events = store.list_events(&query).await.unwrap();
+    let seen: Vec<_> = events.iter().map(|e| (e.kind.as_str(), e.subject.as_str(), e.at)).collect();
+    let expected = [
+        ("call_started", "session_1_a", at(0)),
+        ("call_answered", "session_1_a", at(3)),
+        ("call_ended", "session_1_a", at(10)),
+        ("call_started", "session_2_b", at(20)),
+        ("call_ended", "session_2_b", at(30)),
+    ];
+    assert_eq!(seen, expected);
+    for (event, id, status, reason, seconds) in [
+        (&events[2], "session_1_a", "completed", "completed", 7),
+        (&events[4], "session_2_b", "busy", "busy", 0),
+    ] {
+        let detail = serde_json::json!({
+            "sessionId": id, "status": status, "direction": "internal", "fromNumber": "1001", "toNumber": "1002",
+            "endReason": reason, "durationSeconds": seconds,
+        });
+        assert_eq!(event.detail, detail);
+    }
 }
 
 #[tokio::test]
-async fn both_users_of_a_call_may_read_its_events_and_nobody_else() {
+async fn both_users_of_a_call_may_read_its_events_and_no_other_user() {
     let folder = Folder::new();
     let store = folder.open().await;
     let eva = UserId::parse("eva").unwrap();
@@ -99,7 +113,7 @@ async fn both_users_of_a_call_may_read_its_events_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
+async fn registrations_and_removals_are_events_and_refreshes_are_not() {
     let folder = Folder::new();
     let store = folder.open().await;
     let phone = Binding { username: "user_1001".into(), ..binding(1) };
@@ -111,7 +125,7 @@ async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
     let records = [
         Record::Bound(phone.clone()),
         Record::Bound(Binding { cseq: 9, ..phone.clone() }),
-        gone(&phone, 40),
+        unbound(&phone, 40),
         Record::Bound(back.clone()),
     ];
     for record in &records {
@@ -123,19 +137,19 @@ async fn phones_that_come_and_go_are_told_and_refreshes_are_not() {
     store.feed(&records).await.unwrap();
     store.feed(&records[2..]).await.unwrap();
     assert_eq!(kinds(&store).await, expected, "the same again is no news");
-    assert!(told(&store).await.iter().all(|(.., user)| user.as_deref() == Some("user_123")));
-    // The credential goes first, and its phone after it: its owner is told all the same.
+    assert!(written_events(&store).await.iter().all(|(.., user)| user.as_deref() == Some("user_123")));
+    // The credential is deleted before its phone is unregistered: the event still names the owner.
     store
         .write(&[Change::CredentialGone("user_1001".into())], audit("sip_credentials_deleted"))
         .await
         .unwrap();
-    store.feed(&[gone(&back, 60)]).await.unwrap();
-    let last = told(&store).await.pop().unwrap();
+    store.feed(&[unbound(&back, 60)]).await.unwrap();
+    let last = written_events(&store).await.pop().unwrap();
     assert_eq!(last, ("registration_removed".into(), "user_1001".into(), Some("user_123".into())));
 }
 
 #[tokio::test]
-async fn wrong_answers_and_bans_are_told_once() {
+async fn failed_authentications_and_bans_are_events_once() {
     let folder = Folder::new();
     let store = folder.open().await;
     let note = |seconds, banned_seconds| {
