@@ -1,4 +1,4 @@
-//! Who asks: bearer keys (S19), the trusted neighbour of S20, and what they may do.
+//! Authentication by bearer key (S19) or as the trusted loopback client (S20), and the permissions that follow.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::error::{ApiError, Fault};
 use crate::limits::Quota;
 use crate::{Actor, App, secret};
 
-/// The user that the trusted neighbour acts as.
+/// User as which a trusted loopback client acts.
 const LOCAL_USER: &str = "admin";
 
-/// Somebody whose right to be here was checked.
+/// An authenticated client: the owner of the key, or the trusted loopback client.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
     key: Option<Arc<ApiKey>>,
@@ -26,7 +26,7 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    /// Whose things these are where nobody is named: the owner of the key.
+    /// Owner of the key; default owner of objects in requests that name no user.
     pub(crate) fn user(&self) -> &UserId {
         &self.user
     }
@@ -35,7 +35,7 @@ impl Principal {
         self.permissions.allow(Permission::Admin)
     }
 
-    /// 403 where the key lacks the permission (S56).
+    /// Fails with 403 if the key lacks the permission (S56).
     pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
         if self.permissions.allow(permission) {
             return Ok(());
@@ -48,7 +48,7 @@ impl Principal {
         Err(ApiError::said(Fault::Permission, (&en, &es)))
     }
 
-    /// 403 for acting on another user without being an admin (S25).
+    /// Fails with 403 if the request acts for another user and the key is not an admin key (S25).
     pub(crate) fn acts_for(&self, user: &str) -> Result<(), ApiError> {
         if self.is_admin() || self.user.as_str() == user {
             return Ok(());
@@ -56,17 +56,17 @@ impl Principal {
         Err(ApiError::field(Fault::ForeignUser, "userId", None))
     }
 
-    /// Whether things of `user` may be seen; where not, they are as good as missing (S25).
+    /// Whether objects of `user` are visible. Invisible objects are answered 404, as if they did not exist (S25).
     pub(crate) fn sees(&self, user: &UserId) -> bool {
         self.is_admin() || self.user == *user
     }
 
-    /// The key that asks; none where a neighbour is trusted.
+    /// The key of the request; `None` for the trusted loopback client.
     pub(crate) fn key(&self) -> Option<&Arc<ApiKey>> {
         self.key.as_ref()
     }
 
-    /// Whether it is still let in: keys are switched off while somebody follows.
+    /// Whether the key is still active and not expired. Checked during long-lived connections, because keys can be revoked meanwhile.
     pub(crate) fn is_still_welcome(&self, app: &App) -> bool {
         let Some(key) = &self.key else { return true };
         let directory = app.directory_service().directory();
@@ -92,15 +92,15 @@ impl<S: Sync> FromRequestParts<S> for Principal {
     }
 }
 
-/// Why nobody was let in, or who was; with the state of the bucket that was charged.
+/// Result of authentication, with the state of the rate limit bucket that was charged.
 pub(crate) struct Verdict {
     pub principal: Result<Principal, ApiError>,
     pub quota: Option<Quota>,
-    /// The key that was charged, for the record of its use (S61).
+    /// The key that was charged; its use is recorded (S61).
     pub key: Option<Arc<ApiKey>>,
 }
 
-/// Judge a request for something that is not public.
+/// Authenticate a request for a route that is not public.
 pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verdict {
     let stranger = |fault: Fault| stranger(app, ip, fault);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
@@ -115,14 +115,14 @@ pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verd
     judge_token(app, token, ip, request)
 }
 
-/// Judge a key, however it came.
+/// Authenticate a key from a header or from a WebSocket message.
 pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> Verdict {
     let now = app.directory_service().now();
     let stranger = |fault: Fault| stranger(app, ip, fault);
     let Some(token) = Some(token).filter(|token| secret::is_well_formed(token)) else {
         return stranger(Fault::KeyInvalid);
     };
-    // Found by the hash of the whole secret: how long the search takes tells nothing about the secret.
+    // The lookup uses the hash of the whole key, so its duration reveals nothing about the key.
     let directory = app.directory_service().directory();
     let Some(key) = directory.key_by_hash(&secret::hash(token)) else {
         return stranger(Fault::KeyInvalid);
@@ -149,7 +149,7 @@ pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> 
     Verdict { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
 }
 
-/// Somebody without a valid key: refused, and counted by source.
+/// Reject a request without a valid key, and charge the rate limit of its source address.
 fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
     let now = app.directory_service().now().instant;
     let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
@@ -157,14 +157,14 @@ fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
     Verdict { principal: Err(error), quota: Some(quota), key: None }
 }
 
-/// The token of `Bearer TOKEN`; the scheme in any case (S19).
+/// The token of `Bearer TOKEN`. The scheme is case-insensitive (S19).
 pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a request comes from a program on this machine, and neither through a proxy nor out of a web page (S20). A page that
-/// points its own name at us still shows that name in `Host`.
+/// Whether a request comes from a program on this machine, neither through a proxy nor from a web page (S20). A web page that rebinds its DNS name
+/// to this machine (DNS rebinding) still shows that name in `Host`.
 fn is_neighbour(ip: IpAddr, headers: &HeaderMap) -> bool {
     const RELAYED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -192,7 +192,7 @@ fn neighbour(ip: IpAddr, request: &str) -> Verdict {
     Verdict { principal, quota: None, key: None }
 }
 
-/// The language that the caller prefers of those that we speak (S17).
+/// The supported language with the highest weight in `Accept-Language`; English by default (S17).
 pub(crate) fn language(headers: &HeaderMap) -> Language {
     let wanted =
         headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();

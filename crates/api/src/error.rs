@@ -1,4 +1,4 @@
-//! What the API answers where it does not do what was asked (S23–S27): a status, a stable code, a sentence in the caller's language.
+//! Error responses (S23–S27): an HTTP status, a stable code and a sentence in the client's language.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use crate::imported::LineFault;
 
 macro_rules! faults {
     ($($name:ident: $status:literal $code:literal $en:literal $es:literal;)*) => {
-        /// A refusal of the API's own; those of calls are [`Cause`]s.
+        /// An error of the API itself. Errors of calls are [`Cause`]s.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(crate) enum Fault {
             $($name,)*
@@ -92,43 +92,43 @@ enum Kind {
     Cause(Cause),
 }
 
-/// A refusal on its way to the caller.
+/// An error to be sent to the client.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     kind: Kind,
     field: Option<String>,
-    /// More exactly: English, Spanish.
+    /// A more exact sentence: English, Spanish.
     detail: Option<(String, String)>,
-    /// The line of a file that is at fault.
+    /// Line of an uploaded file.
     line: Option<u64>,
     retry_after: Option<u64>,
 }
 
-/// The body of every refusal (S23).
+/// The body of every error response (S23).
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Error)]
 pub(crate) struct ErrorBody {
     /// Always `false`.
     pub success: bool,
-    /// A sentence in English or, by Accept-Language, Spanish.
+    /// A sentence in English, or in Spanish if Accept-Language prefers it.
     pub error: String,
-    /// Never changes with the language or the version.
+    /// Stable: independent of the language and the version.
     pub code: String,
     /// Also in the header X-Request-Id and in the server's log.
     pub request_id: String,
-    /// The field at fault.
+    /// Name of the field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub field: Option<String>,
-    /// The line at fault of a file that was sent.
+    /// Line of an uploaded file that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub line: Option<u64>,
 }
 
 impl ApiError {
-    /// A refusal because of one field.
+    /// An error of one field. `rule` is what the field must satisfy: English, Spanish.
     pub(crate) fn field(fault: Fault, field: &str, rule: Option<(&str, &str)>) -> Self {
         let detail = rule.map(|(en, es)| (format!("{field}: {en}"), format!("{field}: {es}")));
         ApiError { field: Some(field.to_owned()), detail, ..fault.into() }
@@ -138,13 +138,13 @@ impl ApiError {
         self.field.as_deref()
     }
 
-    /// The same refusal, which says what the value was.
+    /// Append the rejected value to the sentence.
     pub(crate) fn about(self, value: &str) -> Self {
         let detail = self.detail.map(|(en, es)| (format!("{en}, not {value}"), format!("{es}, no {value}")));
         ApiError { detail, ..self }
     }
 
-    /// The same refusal, of line `n` of a list: its field is named with its place.
+    /// Prefix the field name with its place in a list: `extensions[3].username`.
     pub(crate) fn of_line(self, list: &str, n: usize) -> Self {
         let place = format!("{list}[{n}]");
         let name = self.field.as_ref().map_or_else(|| place.clone(), |field| format!("{place}.{field}"));
@@ -152,14 +152,14 @@ impl ApiError {
         ApiError { field: Some(name), detail, ..self }
     }
 
-    /// A refusal of a line of a file.
+    /// An error in a line of a file.
     pub(crate) fn of_file(fault: &LineFault) -> Self {
         let detail = (fault.in_file(Language::English), fault.in_file(Language::Spanish));
         let field = fault.column.map(|column| column.field().to_owned());
         ApiError { field, line: Some(fault.line), detail: Some(detail), ..ApiError::from(fault.kind()) }
     }
 
-    /// A refusal of an object of a list.
+    /// An error in an object of a list.
     pub(crate) fn of_list(list: &str, fault: &LineFault) -> Self {
         let said = |language| fault.sentence(language);
         let (en, es) = (said(Language::English), said(Language::Spanish));
@@ -170,24 +170,24 @@ impl ApiError {
         .of_line(list, fault.line as usize)
     }
 
-    /// A refusal that says more exactly what is wrong: English, Spanish.
+    /// An error with a more exact sentence: English, Spanish.
     pub(crate) fn said(fault: Fault, (en, es): (&str, &str)) -> Self {
         ApiError { detail: Some((en.to_owned(), es.to_owned())), ..fault.into() }
     }
 
-    /// The same, of a field inside of an object.
+    /// Prefix the field name with the name of the object that contains it.
     pub(crate) fn within(self, object: &str) -> Self {
         let outer = |name: String| format!("{object}.{name}");
         let detail = self.detail.map(|(en, es)| (outer(en), outer(es)));
         ApiError { field: self.field.map(outer), detail, ..self }
     }
 
-    /// Whether this is that fault, and nothing more exact is said of it.
+    /// Whether this is the given fault without a more exact sentence.
     pub(crate) fn is_bare(&self, fault: Fault) -> bool {
         self.kind == Kind::Fault(fault) && self.detail.is_none()
     }
 
-    /// 429, and when to come back.
+    /// 429 with `Retry-After` in seconds.
     pub(crate) fn rate_limited(seconds: u64) -> Self {
         ApiError { retry_after: Some(seconds), ..Fault::RateLimited.into() }
     }
@@ -195,7 +195,7 @@ impl ApiError {
     pub(crate) fn status(&self) -> StatusCode {
         let number = match self.kind {
             Kind::Fault(fault) => fault.row().0,
-            // A call that was refused was not a success, whatever its cause is called elsewhere.
+            // A call that was refused is no success, even if its cause maps to a success status elsewhere.
             Kind::Cause(cause) if cause.http_status() < 400 => 409,
             Kind::Cause(cause) => cause.http_status(),
         };
@@ -310,7 +310,7 @@ impl From<DirectoryError> for ApiError {
     }
 }
 
-/// Which field of a trunk is at fault, and why.
+/// Map a trunk error to its field and sentence.
 fn bad_trunk(error: TrunkError) -> ApiError {
     let (field, es) = match error {
         TrunkError::Hosts => ("hosts", "de 1 a 8 nombres o direcciones, sin esquema, espacios ni corchetes"),
@@ -332,7 +332,7 @@ fn bad_trunk(error: TrunkError) -> ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// The outermost layer writes the body: it knows the language and the request's id.
+    /// Attach the error to an empty response. The outermost middleware writes the body, because it knows the language and the request id.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         if let Some(seconds) = self.retry_after {

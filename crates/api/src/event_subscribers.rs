@@ -1,4 +1,4 @@
-//! Following events: what a client has not seen yet, page by page, until it goes, is too slow, or is no longer welcome.
+//! Event subscriptions: pages of new events for a client, until it disconnects, is too slow or loses its permission.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,19 +13,19 @@ use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::limits::{FOLLOWER_PAGE, FOLLOWERS, FOLLOWERS_OF_USER};
 
-/// How often we look whether other nodes have written events, and whether the key is still good.
+/// Poll interval for events written by other nodes and for changes of the key.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Why a client is told nothing more.
+/// Why a subscriber is disconnected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DisconnectReason {
-    /// It reads too slowly: it may come back with its last id.
+    /// It reads too slowly. It may reconnect with its last event id.
     TooSlow,
-    /// Its key was switched off, has expired or is gone.
+    /// Its key is inactive, expired or deleted.
     Key,
-    /// We are going down.
+    /// The server is shutting down.
     Closing,
-    /// The database does not answer.
+    /// The database cannot be read.
     Store,
 }
 
@@ -40,13 +40,13 @@ impl DisconnectReason {
     }
 }
 
-/// How many follow, by user.
+/// Number of subscribers, by user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventSubscribers {
     by_user: Arc<Mutex<HashMap<UserId, usize>>>,
 }
 
-/// A place among those who follow; it is given back when this is dropped.
+/// A place among the subscribers; released when dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     followers: EventSubscribers,
@@ -77,13 +77,13 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Somebody who follows.
+/// A client that is subscribed to events.
 pub(crate) struct EventSubscriber {
     app: App,
     principal: Principal,
     kinds: Vec<String>,
     user: Option<UserId>,
-    /// The last event that was looked at.
+    /// Sequence number up to which events have been read.
     cursor: i64,
     told: watch::Receiver<u64>,
     closing: watch::Receiver<bool>,
@@ -91,7 +91,7 @@ pub(crate) struct EventSubscriber {
 }
 
 impl EventSubscriber {
-    /// `cursor` is the last event that was seen; where there is none, only what happens from now on is told.
+    /// Subscribe to events after `cursor` (the last event that the client has seen), or to future events if it is `None`.
     pub(crate) async fn new(
         app: &App,
         principal: Principal,
@@ -102,7 +102,7 @@ impl EventSubscriber {
         let seat = app.followers().seat(principal.user())?;
         let told = app.directory_service().store().events_told();
         let newest = app.directory_service().store().newest_event().await?;
-        // Who has seen more than there is has followed another database: what is new here would be old to it.
+        // A cursor beyond the newest event belongs to another database: its new events would look old.
         let cursor = cursor.unwrap_or(newest);
         if cursor > newest {
             return Err(Fault::UnknownEvent.into());
@@ -115,7 +115,7 @@ impl EventSubscriber {
         self.cursor
     }
 
-    /// What happened next: one event at least.
+    /// The next events, at least one.
     pub(crate) async fn next(&mut self) -> Result<Vec<Event>, DisconnectReason> {
         loop {
             if !self.principal.is_still_welcome(&self.app) {
@@ -138,7 +138,7 @@ impl EventSubscriber {
 
     async fn page(&mut self) -> Result<Vec<Event>, store::StoreError> {
         let store = self.app.directory_service().store();
-        // What is looked at is bounded above: events that are not for us are not looked at again.
+        // Bounded by the newest event: events that the filter excludes are not scanned again.
         let newest = store.newest_event().await?;
         if newest <= self.cursor {
             return Ok(Vec::new());

@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a POST that is repeated after a lost answer is done once, and answered as the first time.
+//! `Idempotency-Key` header: a POST that a client repeats after a lost response is executed once and answered as the first time.
 //!
-//! What was refused did nothing, so only good answers are kept: for a day, for one API key, and sealed with that key, for they can hold
-//! secrets that we keep nowhere in the clear.
+//! Only successful responses are stored, because a rejected request had no effect. They are stored for a day, per API key, and encrypted with that
+//! key, because they may contain secrets that are stored nowhere in plain text.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,20 +26,20 @@ use crate::limits::IDEMPOTENCY_KEY_CHARS;
 
 const NAME: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
-/// Bytes of an answer that are kept: more than any answer to a POST has, of which the largest shows what a form of 64 KB has made.
+/// Bytes of a stored response: more than any response to a POST, the largest of which shows the objects created by a form of 64 KB.
 const ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Between two attempts to forget a refused request, and how many there are.
+/// Interval and number of attempts to delete the row of a rejected request.
 const FORGET_RETRY: Duration = Duration::from_secs(1);
 const FORGET_TRIES: u32 = 3600;
 
-/// Requests that are being worked on now.
+/// The idempotent requests in flight, by API key and `Idempotency-Key`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdempotencyCache {
     now: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
-/// Says that a request is being worked on, until it is dropped.
+/// Marks a request as in flight until it is dropped.
 struct Working {
     repeats: IdempotencyCache,
     of: (String, String),
@@ -59,7 +59,7 @@ impl Drop for Working {
     }
 }
 
-/// Pass a request on, unless it was answered before.
+/// Run a request, or replay the stored response of an earlier one with the same `Idempotency-Key`.
 pub(crate) async fn once(app: &App, request: Request, next: Next) -> Response {
     let named = request.method() == Method::POST && request.headers().contains_key(NAME);
     let principal = request.extensions().get::<Principal>().cloned();
@@ -95,7 +95,7 @@ async fn guarded(
     let working = app.repeats().begin(&asked);
     let store = app.directory_service().store();
     if working.is_none() {
-        // Another one is on its way; whether it is the same is written there, or about to be.
+        // The other request is in flight, so its row is written or about to be.
         return Err(Fault::IdempotencyInProgress.into());
     }
     match store.begin_request(&asked).await? {
@@ -110,7 +110,7 @@ async fn guarded(
         PriorRequest::Nothing => {}
     }
     let (app, request) = (app.clone(), Request::from_parts(parts, Body::from(body)));
-    // A task of its own: a client that goes away, which is when it repeats, must not leave the answer unknown.
+    // A separate task: clients repeat a request after a disconnect, so a disconnect must not leave the result unknown.
     let work = async move {
         let response = next.run(request).await;
         let kept = keep(&app, &asked, &seal, response).await;
@@ -131,7 +131,7 @@ fn name_in(headers: &HeaderMap) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-/// Keep a good answer; forget that a refused request was made.
+/// Store a successful response; delete the row of a rejected request.
 async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Response) -> Response {
     let store = app.directory_service().store();
     if response.status() != StatusCode::OK {
@@ -155,7 +155,7 @@ async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Respo
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Forget a refused request as soon as the database takes it: a full disk, which was why it was refused, also refuses this.
+/// Delete the row of a rejected request as soon as the database accepts writes. A full disk, which may be why the request failed, also fails this.
 async fn forget_later(app: App, asked: IdempotentRequest) {
     for _ in 0..FORGET_TRIES {
         tokio::time::sleep(FORGET_RETRY).await;
@@ -173,7 +173,7 @@ fn again(status: u16, body: Vec<u8>) -> Response {
     response
 }
 
-/// What closes an answer: only who sends the same API key again opens it.
+/// Encryption key of a stored response, derived from the API key in the request: only the same key can decrypt it.
 struct Seal([u8; 32]);
 
 impl Seal {
@@ -184,7 +184,7 @@ impl Seal {
         {
             mac.update(b"idempotency:");
             let token = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-            // The scheme may be written in any case: only what follows it counts.
+            // The scheme is case-insensitive, so only the token counts.
             mac.update(token.split(|byte| *byte == b' ').next_back().unwrap_or_default());
             mac.update(&[0]);
             mac.update(asked.name.as_bytes());
@@ -198,7 +198,7 @@ impl Seal {
         ChaCha20Poly1305::new(&Key::from(self.0))
     }
 
-    /// The nonce is a hash of what is closed, so no two answers under one key share one.
+    /// The nonce is a hash of the plaintext, so no two responses under one key share a nonce.
     fn close(&self, body: &[u8]) -> Option<Vec<u8>> {
         let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
         let nonce: [u8; 12] = digest.get(..12)?.try_into().ok()?;

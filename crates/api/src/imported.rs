@@ -1,4 +1,4 @@
-//! Lines of an import, however they came (JSON, a spreadsheet, with a server or without): one function says whether a line is good, and why not.
+//! Validation of one line of an import. All sources (JSON, spreadsheet, command line without a server) use the same function.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::input::rule::is_label;
 use crate::limits::{DISPLAY_NAME_CHARS, PASSWORD_CHARS};
 use crate::secret;
 
-/// What a line may say.
+/// Column of an import.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)]
 pub enum Column {
@@ -28,7 +28,7 @@ impl Column {
     pub(crate) const ALL: [Column; 6] =
         [Column::Number, Column::Name, Column::Username, Column::Password, Column::Owner, Column::Pin];
 
-    /// Its field in JSON.
+    /// Name of the field in JSON.
     pub fn field(self) -> &'static str {
         match self {
             Column::Number => "extensionNumber",
@@ -40,7 +40,7 @@ impl Column {
         }
     }
 
-    /// As the header of a spreadsheet names it.
+    /// Name of the column in a spreadsheet header.
     pub fn header(self) -> &'static str {
         match self {
             Column::Number => "number",
@@ -57,14 +57,14 @@ impl Column {
     }
 }
 
-/// Why a line of an import is refused, or the whole of it.
+/// Why a line of an import, or the whole import, is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineFault {
-    /// The line of a file, the index in a list.
+    /// Line of the file (from 1), or index in the list (from 0).
     pub line: u64,
-    /// What is wrong in it; `None` where it is the line itself.
+    /// Column at fault; `None` if the line itself is at fault.
     pub column: Option<Column>,
-    /// What stands there; never a secret.
+    /// The offending value. Never set for a secret.
     pub value: Option<String>,
     kind: Fault,
     why: (String, String),
@@ -88,7 +88,7 @@ impl LineFault {
         LineFault { line, column: None, value: None, kind: Fault::BadValue, why: (en.into(), es.into()) }
     }
 
-    /// What is wrong, without its place: `"3007" exists already`.
+    /// The fault without its place: `"3007" exists already`.
     pub fn sentence(&self, language: Language) -> String {
         let why = match language {
             Language::English => &self.why.0,
@@ -100,7 +100,7 @@ impl LineFault {
         }
     }
 
-    /// What is wrong in which line of a file and in which of its columns.
+    /// The fault with the line of the file and the name of the column.
     pub fn in_file(&self, language: Language) -> String {
         let line = match language {
             Language::English => "line",
@@ -119,7 +119,7 @@ impl fmt::Display for LineFault {
     }
 }
 
-/// A line as it was written: what is empty is absent.
+/// A line as read: empty cells are `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written<'t> {
     pub line: u64,
@@ -131,7 +131,7 @@ pub(crate) struct Written<'t> {
     pub pin: Option<&'t str>,
 }
 
-/// Judge a line by itself. `owner` is whose it is where it does not say.
+/// Validate one line by itself. `owner` is used for lines that name no owner.
 pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, LineFault> {
     let line = written.line;
     let fault = |column: Column, value: Option<&str>, en: &str, es: &str| {
@@ -207,7 +207,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
     })
 }
 
-/// Whether a text can be a digest user name.
+/// Whether a text is a valid digest user name: 1 to 64 letters, digits, `_`, `.` and `-`.
 pub(crate) fn is_username(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     (1..=64).contains(&text.len()) && text.chars().all(legal)

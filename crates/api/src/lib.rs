@@ -1,6 +1,7 @@
-//! HTTP for people and programs: REST, metrics and the OpenAPI document.
+//! HTTP API: REST routes, Prometheus metrics and the OpenAPI document.
 //!
-//! [`router`] is the whole of it. What the command line and the first start do without HTTP lies in [`DirectoryService`].
+//! [`router`] builds the whole service. [`DirectoryService`] offers the same directory operations to the command line and to the first start,
+//! without HTTP.
 #![deny(missing_docs)]
 
 mod app;

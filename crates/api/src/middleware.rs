@@ -1,4 +1,4 @@
-//! What surrounds every route: the request's id, who asks, refusals in the caller's language, panics, the count of uses.
+//! Outermost middleware: request id, authentication, error bodies in the client's language, panics, recording of key use.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +18,13 @@ use crate::limits::Quota;
 use crate::source::Source;
 use crate::{App, auth, pages};
 
-/// Routes that need no key (S56).
+/// Routes without a key (S56).
 pub(crate) const PUBLIC: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
-/// Routes that take a key in the header, and do without: a browser cannot send one with a WebSocket.
+/// Route that takes a key in the header but also works without: browsers cannot send the header with a WebSocket.
 pub(crate) const HELLO: &str = "/api/v1/events/ws";
 const REQUEST_ID: &str = "x-request-id";
 
-/// The whole way of a request.
+/// Handle one request from authentication to the response headers.
 pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let id = request_id(&app, &parts.headers);
@@ -78,7 +78,7 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
     response
 }
 
-/// RFC 9112 §3.2: one `Host`, whose value is none or an authority without user.
+/// Whether the request has exactly one `Host`, which is empty or an authority without userinfo (RFC 9112 §3.2).
 fn has_host(parts: &Parts) -> bool {
     if parts.version != Version::HTTP_11 {
         return true;
@@ -91,7 +91,7 @@ fn has_host(parts: &Parts) -> bool {
     matches!((hosts.next(), hosts.next()), (Some(host), None) if legal(host))
 }
 
-/// The methods of each path, as people read them. The header `Allow` is written further out than refusals are.
+/// The methods of each path, as text. The `Allow` header is set by axum outside this middleware, so it cannot be read here.
 static KNOWN: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
     let mut methods: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
     for route in crate::routes::all() {
@@ -105,12 +105,12 @@ static KNOWN: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
     methods.into_iter().map(|(path, known)| (path, text(known))).collect()
 });
 
-/// What a request asked for, in case that is what has to be named.
+/// Target of a request, for error sentences that name it.
 struct Place {
-    /// The last id in the path, or the path itself where there is no such route.
+    /// The last id in the path, or the whole path if no route matches.
     thing: String,
     method: String,
-    /// The methods that its path knows.
+    /// The methods that the path supports.
     known: String,
 }
 
@@ -130,7 +130,7 @@ impl Place {
         }
     }
 
-    /// The same refusal, naming what was not found, or which methods there are.
+    /// Name the missing resource or the supported methods in the sentence of an error.
     fn named_in(&self, error: ApiError) -> ApiError {
         let allowed = &self.known;
         if error.is_bare(Fault::NotFound) {
@@ -151,7 +151,7 @@ impl Place {
     }
 }
 
-/// Refusals of ours, and those that the router made by itself.
+/// The error of a response: one of ours, or one that the router created by itself.
 fn refusal(response: &Response) -> Option<ApiError> {
     if let Some(error) = response.extensions().get::<ApiError>() {
         return Some(error.clone());
@@ -180,7 +180,7 @@ fn finish(headers: &mut HeaderMap, id: &str, quota: Option<Quota>) {
     }
 }
 
-/// The caller's own id where it is harmless, else a new one.
+/// The client's own request id if it is harmless, else a new one.
 fn request_id(app: &App, headers: &HeaderMap) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -190,7 +190,8 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
     }
 }
 
-/// Everything under `/api` and every known route but the public ones. What does not exist elsewhere is no secret.
+/// Whether a request needs a key: everything under `/api` and every known route except the public ones. Unknown paths elsewhere are answered 404
+/// without a key.
 fn needs_key(parts: &Parts) -> bool {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) if path.as_str() == HELLO => parts.headers.contains_key(header::AUTHORIZATION),
@@ -199,13 +200,13 @@ fn needs_key(parts: &Parts) -> bool {
     }
 }
 
-/// Method and route, without the ids in it.
+/// Method and path template, without the ids.
 fn route_of(parts: &Parts) -> String {
     let path = parts.extensions.get::<MatchedPath>().map_or("unknown", MatchedPath::as_str);
     format!("{} {path}", parts.method)
 }
 
-/// A handler that panicked is our fault, told like any other.
+/// A handler panicked: answer 500.
 pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::from(Fault::Internal).into_response()
 }

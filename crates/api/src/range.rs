@@ -1,19 +1,20 @@
-//! Range requests (RFC 9110 §14): one part of what there is. What is not understood is answered with all of it, as that RFC has it.
+//! Range requests (RFC 9110 §14): a single byte range. Anything else is answered with the whole content, as the RFC allows.
 
 use axum::http::{HeaderMap, header};
 use http_range_header::RangeUnsatisfiableError;
 
-/// What a request wants of so many bytes.
+/// The byte range that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
     All,
-    /// From the first byte up to, without it, the second.
+    /// From the first byte (inclusive) to the second (exclusive).
     Part(u64, u64),
-    /// A part that is not there.
+    /// Not satisfiable: 416.
     Nothing,
 }
 
-/// `tag` is the version that there is; a range that is wanted of another one (If-Range) is answered with all.
+/// Read the `Range` header for content of `length` bytes. `tag` is the current entity tag; a range of another version (`If-Range`) is answered with
+/// the whole content.
 pub(crate) fn asked(headers: &HeaderMap, tag: Option<&str>, length: u64) -> Asked {
     let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
     if text(header::IF_RANGE).is_some_and(|wanted| Some(wanted) != tag) {

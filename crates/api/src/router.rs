@@ -1,4 +1,4 @@
-//! The whole of the API as a service, made of the table of routes.
+//! The API as an axum router, built from the route table.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,7 +15,7 @@ use crate::limits::BodyLimit;
 use crate::route::Access;
 use crate::{App, cors, idempotency, middleware, pages, routes};
 
-/// What is asked of a request before its route sees it.
+/// Checks of a request before its handler runs.
 #[derive(Clone)]
 struct Entry {
     app: App,
@@ -25,7 +25,7 @@ struct Entry {
     reads_body: bool,
 }
 
-/// All routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits are kept by source address.
+/// Router with all routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, because rate limits use the source address.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in routes::all() {
@@ -46,14 +46,14 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(app.clone(), middleware::surround))
         .with_state(app);
-    // Around everything: a browser asks before it sends a key.
+    // Outermost layer: a browser sends the CORS preflight without a key.
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
     }
 }
 
-/// 403 before anything else of a route is looked at; then what holds for every route alike.
+/// Check the permission (403) before anything else, then query parameters and Content-Encoding, then idempotency.
 async fn enter(State(entry): State<Entry>, mut request: Request, next: Next) -> Response {
     if let Err(refused) = entry.admits(&request) {
         return refused.into_response();
@@ -70,7 +70,7 @@ impl Entry {
             (Access::Admin, Some(principal)) => principal.needs(Permission::Admin)?,
             (_, None) => return Err(Fault::KeyMissing.into()),
         }
-        // Who asks for a probe or a page may put anything behind it, as balancers and browsers do.
+        // Load balancers and browsers may append query parameters to probes and pages, so public routes ignore them.
         if self.need != Access::Nothing {
             Form::knows(request.uri(), self.query)?;
         }

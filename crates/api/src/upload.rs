@@ -1,4 +1,4 @@
-//! Audio that somebody sends: a WAV, whatever its length up to the limit.
+//! Upload of WAV audio, of any duration up to the byte limit.
 
 use axum::extract::Request;
 use axum::http::header;
@@ -8,7 +8,7 @@ use crate::audio_store::AudioError;
 use crate::error::{ApiError, Fault};
 use crate::input::{limit_of, read_whole};
 
-/// The bytes of the WAV, not looked at yet.
+/// Read an uploaded WAV. Only the Content-Type is checked, not the content.
 pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! What phones prove themselves with: an extension's credential, and those that belong to nobody but their user (S38, S75).
+//! SIP credentials: those of extensions, and those of a user without an extension (S38, S75).
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Actor, ChangeSet, CreatedExtension, DirectoryError, DirectoryService};
 use crate::secret;
 
-/// What becomes of a user's older credentials.
+/// What happens to the user's existing credentials without an extension.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Older {
     Stay,
@@ -17,7 +17,7 @@ enum Older {
 }
 
 impl DirectoryService {
-    /// A new password for an extension's credential (S75).
+    /// Set a new random password for an extension (S75).
     pub async fn reset_password(
         &self,
         actor: Actor,
@@ -40,7 +40,7 @@ impl DirectoryService {
         .await
     }
 
-    /// A further credential of a user, without an extension; older ones stay valid (S38).
+    /// Create a credential of a user without an extension. Existing ones stay valid (S38).
     pub async fn generate_credentials(
         &self,
         actor: Actor,
@@ -49,7 +49,7 @@ impl DirectoryService {
         self.new_credential(actor, user, Older::Stay).await
     }
 
-    /// The same, and the user's older credentials without an extension are revoked (S38).
+    /// Create a credential of a user without an extension, and revoke the existing ones (S38).
     pub async fn rotate_credentials(
         &self,
         actor: Actor,
@@ -95,7 +95,7 @@ impl DirectoryService {
     }
 }
 
-/// `user_` and ten digits that nobody has yet (S31, S39).
+/// Generate an unused user name: `user_` and ten digits (S31, S39).
 pub(super) fn new_username(draft: &mut ChangeSet<'_>) -> String {
     loop {
         let username = format!("user_{}", 1_000_000_000 + draft.rng.below(9_000_000_000));

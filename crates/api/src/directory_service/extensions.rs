@@ -1,4 +1,4 @@
-//! Making, changing and removing extensions (S62–S75).
+//! Creating, changing and removing extensions (S62–S75).
 
 use std::sync::Arc;
 
@@ -19,33 +19,33 @@ use crate::input::rule::is_label;
 use crate::limits::DISPLAY_NAME_CHARS;
 use crate::secret;
 
-/// The first number that is given out (S62).
+/// First number that is assigned automatically (S62).
 const FIRST_NUMBER: u32 = 1001;
 const LAST_NUMBER: u32 = 999_999;
-/// Seconds that phones ring where nobody says otherwise.
+/// Default ringing time in seconds.
 const RING_SECONDS: u16 = 30;
 
-/// What an extension begins with.
+/// Parameters of a new extension.
 #[derive(Clone, Debug)]
 pub struct NewExtension {
-    /// Whose.
+    /// Owner of the extension.
     pub user: UserId,
-    /// Its number; the next free one where `None`.
+    /// Extension number; the lowest free one if `None`.
     pub number: Option<ExtensionNumber>,
-    /// The person's name; the number where `None`.
+    /// Display name; the number if `None`.
     pub display_name: Option<String>,
 }
 
-/// An extension and its password, shown once.
+/// A new extension, or one whose password was reset, with the password in plain text. It is shown once.
 #[derive(Clone, Debug)]
 pub struct CreatedExtension {
     /// The extension.
     pub extension: Extension,
-    /// Its password.
+    /// The SIP password.
     pub password: Secret<String>,
 }
 
-/// What is changed of an extension; `None` stays as it is (S66).
+/// Changes of an extension; `None` leaves a value unchanged (S66).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct ExtensionChanges {
@@ -59,17 +59,17 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
-    /// Where it is taken away: the server's.
+    /// Cleared: the time zone of the server.
     pub timezone: Patch<Zone>,
     pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
     pub follow_me: Patch<FollowMe>,
-    /// An administrator asks: nobody else widens what an extension may dial (S188).
+    /// Whether an administrator asks. Only an administrator may widen dial permissions (S188).
     pub by_admin: bool,
 }
 
 impl DirectoryService {
-    /// Make an extension with its credential.
+    /// Create an extension with its credential.
     pub async fn create_extension(
         &self,
         actor: Actor,
@@ -105,7 +105,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Change some of an extension (S66).
+    /// Change an extension (S66).
     pub async fn change_extension(
         &self,
         actor: Actor,
@@ -132,7 +132,7 @@ impl DirectoryService {
             if new.number != old.number
                 && let Some(credential) = draft.directory.credential(&old.username)
             {
-                // The proof was made for the old number; without the password there is none for the new one.
+                // The HA1 of the number was computed with the old number, and needs the password to be computed again.
                 let credential = Credential { ha1_by_number: None, ..Credential::clone(credential) };
                 draft.changes.push(Change::Credential(credential));
             }
@@ -237,7 +237,7 @@ fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), 
     check_target(directory, number, "forwardingNumber")
 }
 
-/// Whether calls may be passed on to a number at all; what the extension may dial is looked at when a call comes.
+/// Whether calls may be forwarded to a number at all. The dial permissions of the extension are checked at each call.
 fn check_target(
     directory: &Directory,
     number: &DialledNumber,
@@ -250,7 +250,7 @@ fn check_target(
         .map_err(|cause| DirectoryError::ForbiddenNumber(field, cause))
 }
 
-/// Whether a number may be given to the extension with this user name (to a new one where `None`).
+/// Whether a number may be assigned to the extension with this user name, or to a new extension if `None`.
 pub(super) fn claim_number(
     directory: &Directory,
     number: &ExtensionNumber,
@@ -278,7 +278,7 @@ fn next_free(directory: &Directory) -> Result<ExtensionNumber, DirectoryError> {
         .ok_or(DirectoryError::NumbersExhausted)
 }
 
-/// What the audit tells of an extension.
+/// Snapshot of an extension for the audit.
 fn facts(extension: &Extension) -> Value {
     json!({
         "extensionNumber": extension.number,

@@ -1,4 +1,5 @@
-//! Where several nodes share a database, each follows what the others change: at the latest when it wants to change something itself.
+//! Replication of the directory between nodes that share a database: each node applies the changes of the others from the outbox, at the latest
+//! before its own next change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +9,18 @@ use tokio::sync::MutexGuard;
 
 use super::{DirectoryService, Inner};
 
-/// How often the outbox is read: others see a change within a second (DESIGN of the directory), a revoked key within less.
+/// Poll interval of the outbox: other nodes see a change within a second, a revoked key sooner.
 const BEAT: Duration = Duration::from_millis(250);
-/// How long a request waits for those before it where the database may be away: it is told so within a second.
+/// How long a change waits for earlier ones when the database may be unavailable. The client gets its 503 within a second.
 const TURN: Duration = Duration::from_millis(900);
 
 impl DirectoryService {
-    /// Say that the directory was loaded after row `seq` of the outbox was there. Without it, it is loaded once more where that matters.
+    /// Set the outbox sequence number at which the directory was loaded. Without it, a shared directory is loaded once more.
     pub async fn loaded_at(&self, seq: i64) {
         *self.inner.turn.lock().await = seq;
     }
 
-    /// Follow the other nodes for as long as this is polled. Without others it does nothing.
+    /// Apply the changes of other nodes for as long as this is polled. Returns at once if the database is not shared.
     pub async fn follow(self) {
         if !self.inner.store.is_shared() {
             return;
@@ -40,7 +41,7 @@ impl DirectoryService {
 }
 
 impl Inner {
-    /// The turn, and the pen with which it is written; the directory is up to date then.
+    /// Lock out other writers, in this process and in the cluster, and bring the directory up to date.
     pub(super) async fn take_pen(&self) -> Result<(MutexGuard<'_, i64>, DirectoryLock), StoreError> {
         let mut turn = self.take_turn().await?;
         let pen = self.store.lock_directory(*turn).await?;
@@ -55,8 +56,8 @@ impl Inner {
         tokio::time::timeout(TURN, self.turn.lock()).await.map_err(|_| StoreError::Away)
     }
 
-    /// Read what others have committed. The turn is held only while there is something to learn: a database that is slow to say that there is
-    /// nothing keeps nobody waiting.
+    /// Apply what others have committed. The local lock is held only while changes are applied, so a slow database does not block writers when
+    /// there is nothing to apply.
     async fn read_news(&self) -> Result<(), StoreError> {
         loop {
             let seen = *self.turn.lock().await;
@@ -65,7 +66,7 @@ impl Inner {
                 return Ok(());
             }
             let mut turn = self.turn.lock().await;
-            // Somebody of us may have written, and learned this, meanwhile.
+            // Another task of this process may have applied it meanwhile.
             if *turn == seen {
                 self.learn(&mut turn, news).await?;
             }

@@ -1,4 +1,4 @@
-//! Making, switching and revoking API keys (S53–S60).
+//! Creating, changing and revoking API keys (S53–S60).
 
 use base::{Id, Secret, Timestamp};
 use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId};
@@ -7,31 +7,31 @@ use serde_json::json;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::{Patch, secret};
 
-/// A key as it is shown once.
+/// A new key with its secret in plain text, which is shown once.
 #[derive(Clone, Debug)]
 pub struct CreatedKey {
     /// The key.
     pub key: ApiKey,
-    /// What goes behind `Bearer`.
+    /// The token that follows `Bearer`.
     pub secret: Secret<String>,
 }
 
-/// What a key begins with.
+/// Parameters of a new key.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Whose.
+    /// Owner of the key.
     pub user: UserId,
-    /// What its owner calls it.
+    /// Name given by the owner.
     pub name: String,
-    /// What it may do.
+    /// Permissions of the key.
     pub permissions: Permissions,
-    /// Requests per minute; the server's default where `None`.
+    /// Requests per minute; the server's default if `None`.
     pub requests_per_minute: Option<u32>,
-    /// When it stops being accepted; never where `None`.
+    /// Expiry; `None` for no expiry.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What is changed of a key; a name that is `None` stays.
+/// Changes of a key; a name of `None` is unchanged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyChanges {
     pub name: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct KeyChanges {
 }
 
 impl DirectoryService {
-    /// A key that may do everything, for `user`.
+    /// Create a key with the permission `admin` for `user`.
     pub async fn create_admin_key(
         &self,
         actor: Actor,
@@ -50,7 +50,7 @@ impl DirectoryService {
         self.enter_admin_key(actor, user, name, self.new_key_secret()).await
     }
 
-    /// The same with a secret of [`DirectoryService::new_key_secret`], which was kept somewhere before.
+    /// Create an admin key with a secret from [`DirectoryService::new_key_secret`] that the caller has already stored.
     pub async fn enter_admin_key(
         &self,
         actor: Actor,
@@ -64,17 +64,17 @@ impl DirectoryService {
         self.enter_key(actor, wanted, secret).await
     }
 
-    /// The secret of a key that is still to be entered.
+    /// Generate the secret of a key that is created later.
     pub fn new_key_secret(&self) -> Secret<String> {
         secret::key(&mut self.rng())
     }
 
-    /// Whether a secret is that of a key.
+    /// Whether a secret belongs to an existing key.
     pub fn knows_key(&self, secret: &Secret<String>) -> bool {
         self.directory().key_by_hash(&secret::hash(secret.expose())).is_some()
     }
 
-    /// Whether no key that may administer was ever used.
+    /// Whether no admin key was ever used.
     pub async fn no_admin_key_was_used(&self) -> Result<bool, DirectoryError> {
         let used = self.store().keys_last_used().await?;
         Ok(!self
@@ -83,7 +83,7 @@ impl DirectoryService {
             .any(|key| key.permissions.allow(Permission::Admin) && used.contains_key(&key.id)))
     }
 
-    /// A key. Whether the asker may make it is for the asker to know.
+    /// Create a key. The caller checks whether the client may create it.
     pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, DirectoryError> {
         self.enter_key(actor, wanted, self.new_key_secret()).await
     }
@@ -117,7 +117,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Switch a key on or off; the other way round where `active` is `None` (S58).
+    /// Activate or deactivate a key; toggle it if `active` is `None` (S58).
     pub async fn switch_key(
         &self,
         actor: Actor,
@@ -141,7 +141,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Change what is kept beside a key.
+    /// Change the name, rate limit or expiry of a key.
     pub(crate) async fn change_key(
         &self,
         actor: Actor,
@@ -191,7 +191,7 @@ impl DirectoryService {
     }
 }
 
-/// Refuse where nobody could administer any more.
+/// Fails if no active admin key would be left.
 fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), DirectoryError> {
     let may = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
     let is_admin = |key: &ApiKey| may(key) && !key.is_expired(now);

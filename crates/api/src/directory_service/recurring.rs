@@ -1,4 +1,4 @@
-//! Making, changing and removing recurring calls (S76–S84, S92–S94).
+//! Creating, changing and removing recurring calls (S76–S84, S92–S94).
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use super::difference::difference;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::limits::RECURRING_PER_EXTENSION;
 
-/// What a recurring call begins with.
+/// Parameters of a new recurring call.
 #[derive(Clone, Debug)]
 pub struct NewRecurringCall {
-    /// The extension whose phone is rung first.
+    /// The extension whose phone rings first.
     pub extension: ExtensionId,
-    /// Who is called then.
+    /// Number that is called then.
     pub destination: String,
-    /// When.
+    /// When it is due.
     pub schedule: Schedule,
-    /// Whether it is due at all.
+    /// Whether it is active.
     pub enabled: bool,
-    /// What happens with instants that passed while no server ran.
+    /// What to do about occurrences that passed while no server ran.
     pub misfire: Misfire,
-    /// Attempts for one occurrence.
+    /// Maximum number of call attempts per occurrence.
     pub max_attempts: u8,
-    /// Minutes between them.
+    /// Minutes between two attempts.
     pub retry_minutes: u16,
-    /// What it does.
+    /// Action when the call is due.
     pub action: Action,
 }
 
-/// What is changed of a recurring call; `None` stays as it is (S83).
+/// Changes of a recurring call; `None` leaves a value unchanged (S83).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct RecurringCallChanges {
@@ -49,7 +49,7 @@ pub struct RecurringCallChanges {
 }
 
 impl DirectoryService {
-    /// Make a recurring call.
+    /// Create a recurring call.
     pub async fn create_recurring(
         &self,
         actor: Actor,
@@ -85,7 +85,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Change some of a recurring call. A new schedule, or being switched on, counts from now.
+    /// Change a recurring call. A new schedule, or an activation, counts from now.
     pub async fn change_recurring(
         &self,
         actor: Actor,
@@ -119,7 +119,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Remove a recurring call. Its occurrences stay on record.
+    /// Remove a recurring call. Its past occurrences are kept.
     pub async fn remove_recurring(&self, actor: Actor, id: RecurringCallId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(DirectoryError::NotFound)?);
@@ -131,7 +131,7 @@ impl DirectoryService {
     }
 }
 
-/// The recurring calls of an extension go with it, each with its event (S68, S94).
+/// Remove all recurring calls of an extension, with an event for each (S68, S94).
 pub(super) fn remove_all_of(draft: &mut ChangeSet<'_>, extension: &ExtensionId) {
     for call in draft.directory.recurring_calls_of(extension) {
         draft.changes.push(Change::RecurringGone(call.id.clone()));
@@ -148,7 +148,8 @@ fn deleted(call: &RecurringCall) -> Event {
     }
 }
 
-/// What may never be called by a schedule is refused now, not at nine in the morning. What only has no way yet may get one.
+/// Reject a destination that a schedule may never call now rather than at the time of the call. A destination without a route is accepted, because
+/// a trunk may be added later.
 fn check_destination(
     directory: &Directory,
     permissions: DialPermissions,
@@ -168,7 +169,7 @@ fn check_destination(
     }
 }
 
-/// What the audit tells of a recurring call.
+/// Snapshot of a recurring call for the audit.
 fn facts(call: &RecurringCall) -> Value {
     json!({
         "extensionId": call.extension,

@@ -1,4 +1,4 @@
-//! Making, changing and removing trunks.
+//! Creating, changing and removing trunks.
 
 use base::{Id, Secret};
 use model::trunk::{Did, Source, Trunk, TrunkHost, TrunkSettings};
@@ -8,12 +8,12 @@ use serde_json::json;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::Patch;
 
-/// Trunks of one house.
+/// Maximum number of trunks.
 const TRUNKS: usize = 64;
-/// Seconds to register for, where nothing is said.
+/// Default registration expiry in seconds.
 const EXPIRES: u32 = 600;
 
-/// What is said of a trunk; what is absent stays as it is, or takes its default.
+/// Settings of a new trunk, or changes of one. An absent value takes its default, or is unchanged.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct TrunkDraft {
@@ -43,7 +43,7 @@ pub struct TrunkDraft {
 }
 
 impl DirectoryService {
-    /// A trunk.
+    /// Create a trunk.
     pub async fn create_trunk(
         &self,
         actor: Actor,
@@ -67,7 +67,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Change some of it.
+    /// Change a trunk.
     pub async fn change_trunk(
         &self,
         actor: Actor,
@@ -90,7 +90,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Remove a trunk. Calls on it go on to their end.
+    /// Remove a trunk. Active calls on it continue.
     pub async fn remove_trunk(&self, actor: Actor, id: TrunkId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
             let trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(DirectoryError::NotFound)?);
@@ -115,7 +115,7 @@ fn bare(id: TrunkId, draft: &ChangeSet<'_>) -> Trunk {
     }
 }
 
-/// Write what was said into the trunk, and check that it still is one.
+/// Apply the settings to the trunk and check the result.
 fn write(
     trunk: &mut Trunk,
     wanted: TrunkDraft,
@@ -165,7 +165,7 @@ fn write(
     Ok(trunk.settings.check(trunk.password.is_some())?)
 }
 
-/// What is told never shows the password, nor whose numbers they are.
+/// Set the event of a trunk change. It contains neither the password nor the numbers.
 fn tell(draft: &mut ChangeSet<'_>, kind: &'static str, trunk: &Trunk) {
     let hosts: Vec<&str> = trunk.settings.hosts.iter().map(|host| host.host.as_str()).collect();
     let detail = json!({

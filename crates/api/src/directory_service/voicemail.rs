@@ -1,5 +1,5 @@
-//! Voicemail's books: boxes, messages and the mails about them. The exchange tells what happened on the phone, the API what its callers want;
-//! both are written here, in the order in which they come.
+//! Changes of mailboxes and voicemail messages, and the e-mail notifications about them. The switch reports what happened on the phone, the API
+//! what its clients request; both are written here in the order of arrival.
 
 use base::{Id, Timestamp};
 use model::voicemail::{Delivery, PinError, PinKey, PinProof, check_pin, is_email};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::Patch;
 
-/// What is changed of a box; `None` stays as it is.
+/// Changes of a mailbox; `None` leaves a value unchanged.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct MailboxChanges {
-    /// The PIN itself: only its proof is kept.
+    /// The PIN in plain text; only its hash is stored.
     pub pin: Patch<base::Secret<String>>,
     pub language: Option<Language>,
     pub email: Patch<String>,
@@ -22,7 +22,7 @@ pub struct MailboxChanges {
 }
 
 impl DirectoryService {
-    /// Change some of a box.
+    /// Change the settings of a mailbox.
     pub async fn change_mailbox(
         &self,
         actor: Actor,
@@ -54,7 +54,7 @@ impl DirectoryService {
         .await
     }
 
-    /// Somebody begins to speak a message: from now on a crash does not forget whose it is.
+    /// Record the start of a message, so that a crash does not lose its owner.
     pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             extension(draft, &message.extension)?;
@@ -65,7 +65,7 @@ impl DirectoryService {
         .await
     }
 
-    /// A message is complete. Where its box has an address for it, a mail is due. One of an extension that is gone meanwhile is too.
+    /// Record a complete message, and queue an e-mail notification if the mailbox has an address. Fails if the extension was removed meanwhile.
     pub async fn message_left(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             let extension = extension(draft, &message.extension)?;
@@ -81,7 +81,7 @@ impl DirectoryService {
         .await
     }
 
-    /// A message was heard, is to be kept, or counts as new again.
+    /// Mark a message as heard, saved or new.
     pub async fn mark_message(
         &self,
         actor: Actor,
@@ -111,7 +111,7 @@ impl DirectoryService {
         .await
     }
 
-    /// A message is gone: deleted, or (where it was never complete) dropped.
+    /// Remove a message: deleted by its owner, or dropped because it was never complete.
     pub async fn remove_message(
         &self,
         actor: Actor,
@@ -137,7 +137,7 @@ fn extension(draft: &ChangeSet<'_>, id: &ExtensionId) -> Result<Extension, Direc
     draft.directory.extension(id).map(|extension| (**extension).clone()).ok_or(DirectoryError::NotFound)
 }
 
-/// A message that is complete.
+/// Find a complete message.
 fn known(
     draft: &ChangeSet<'_>,
     extension: &ExtensionId,
@@ -147,7 +147,7 @@ fn known(
     found.map(|message| (**message).clone()).ok_or(DirectoryError::NotFound)
 }
 
-/// A box without its secret.
+/// Snapshot of a mailbox for the audit, without the PIN.
 fn facts(mailbox: &Mailbox) -> Value {
     json!({
         "pinSet": mailbox.pin.is_some(),
@@ -167,7 +167,7 @@ fn told(message: &VoicemailMessage) -> Value {
     })
 }
 
-/// Why a PIN is refused, for people.
+/// Why a PIN is rejected: English, Spanish.
 pub(crate) fn pin_sentence(error: PinError) -> (&'static str, &'static str) {
     match error {
         PinError::Shape => ("must have 4 to 10 digits", "debe tener de 4 a 10 dígitos"),

@@ -1,4 +1,4 @@
-//! What a recurring call does when it is due, as callers write it (S86): connect, or say something.
+//! Request fields for the action of a recurring call (S86): connect, or play an announcement.
 
 use model::{Action, Announcement, ExtensionId, SoundId};
 use switch::voicemail::Prompt;
@@ -23,7 +23,7 @@ pub(crate) const PROMPT: Field = Field::new(
 pub(crate) const AUDIO: Field =
     Field::new("audioId", Rule::Id, "With play or message: a sound of the extension, snd_…");
 
-/// What a form says of the action; `None` where it says nothing. What it leaves out is as it is in `old`.
+/// The action requested by a form; `None` if it names none. Fields that the form leaves out are taken from `old`.
 pub(crate) async fn action(
     app: &App,
     form: &Form,
@@ -59,7 +59,7 @@ pub(crate) async fn action(
     Ok(Some(if word == "play" { Action::Play(what) } else { Action::Message(what) }))
 }
 
-/// A sound of this extension.
+/// Find a sound of this extension.
 async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, ApiError> {
     let found = match SoundId::parse(id) {
         Ok(id) => app.directory_service().store().sound(&id).await?,
@@ -75,7 +75,7 @@ async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, 
     })
 }
 
-/// Nothing is said to an application: it does not listen.
+/// Reject an announcement to a service code: an application does not listen.
 pub(crate) fn check_destination(action: &Action, destination: &str) -> Result<(), ApiError> {
     if action.announcement().is_none() || !user_part(destination).starts_with('*') {
         return Ok(());

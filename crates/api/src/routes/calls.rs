@@ -1,4 +1,4 @@
-//! The list of calls: those that are up and those that are over, one entry each.
+//! List of calls. Active calls (from the switch) and ended ones (from the database) are merged; each call appears once.
 
 use std::collections::BTreeSet;
 
@@ -116,7 +116,7 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
     }))
 }
 
-/// What the database has no index for.
+/// Filters for which the database has no index.
 struct Only<'f> {
     status: Option<&'f str>,
     direction: Option<&'f str>,
@@ -129,21 +129,21 @@ impl Only<'_> {
     }
 }
 
-/// Calls that are up and meant: at least one more than fits the page, where there is one.
+/// Active calls that match: up to one more than fits on the page.
 async fn up(app: &App, filter: &CallFilter, only: &Only<'_>) -> Result<Vec<CallRecord>, ApiError> {
     let of = filter.user.clone().map_or(CallsOf::Everybody, CallsOf::User);
     let cursor = filter.cursor.as_ref();
     let behind = cursor.map(|at| CallPlace { started_at: at.started_at, id: Some(at.id.clone()) });
     let until = filter.until.map(|until| CallPlace { started_at: until, id: None });
-    // The place that is further back: of two, the lesser.
+    // Start at the later of the two positions in the newest-first list, which is the smaller value.
     let after = behind.into_iter().chain(until).min();
     let meant = |call: &CallRecord| is_meant(filter, call) && only.takes(call);
     let too_old = |call: &CallRecord| filter.since.is_some_and(|since| call.started_at < since);
     live_calls(app, of, after, filter.limit as usize, meant, too_old).await
 }
 
-/// Calls of the database that are over: at least one more than fits the page, where there is one. Where few of many calls are meant, so many
-/// are looked at; then the page is a short one, with the place from which the next goes on.
+/// Ended calls that match, from the database: up to one more than fits on the page. If few calls match, the scan stops after `CALLS_LOOKED_AT`
+/// calls. The page is then short, and the cursor says where to continue.
 async fn kept(
     app: &App,
     mut filter: CallFilter,
@@ -154,7 +154,7 @@ async fn kept(
     loop {
         let page = app.directory_service().store().calls(&filter).await?;
         looked_at += page.calls.len();
-        // Every call is written when it begins: what is up is in both places.
+        // A call is written when it starts, so an active call is both in the database and in the switch.
         let open = page.calls.iter().filter(|call| !call.status.is_final()).map(|call| call.id.clone());
         let up = up_among(app, open.collect()).await?;
         found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id) && only.takes(call)));
@@ -168,7 +168,7 @@ async fn kept(
     }
 }
 
-/// What the database is asked for, asked of a call that is up. Both users whose phones are in a call may read it (S56).
+/// The database filter, applied to an active call. Both users whose phones are in a call may read it (S56).
 fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
     let of = |user: &UserId| call.user == *user || call.other_user.as_ref() == Some(user);
     filter.user.as_ref().is_none_or(of)

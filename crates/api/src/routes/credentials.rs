@@ -1,4 +1,4 @@
-//! SIP credentials without an extension (S38–S43).
+//! Routes for SIP credentials without an extension (S38–S43).
 
 use axum::Json;
 use axum::extract::State;

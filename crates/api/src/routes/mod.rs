@@ -1,4 +1,4 @@
-//! The routes, a file per noun.
+//! Route handlers, one file per resource.
 
 mod announcement;
 pub(crate) mod calls;
@@ -34,7 +34,7 @@ use crate::input::{Field, Paging, Rule};
 use crate::limits::PAGE;
 use crate::route::Route;
 
-/// Every route there is.
+/// All routes, including the aliases.
 pub(crate) fn all() -> Vec<Route> {
     let mut all = Vec::new();
     all.extend(server::routes());
@@ -63,7 +63,7 @@ pub(crate) fn all() -> Vec<Route> {
     all
 }
 
-/// The place of a route of the documents under a name that says what it is about, not which program once did it.
+/// The alias of a path that carries the name of OpenSIPS: the same path under a product-neutral name.
 fn neutral(path: &str) -> Option<&'static str> {
     Some(match path {
         "/api/v1/opensips/start" => "/api/v1/server/start",
@@ -87,7 +87,7 @@ pub(crate) const LIMIT: Field =
 pub(crate) const CURSOR: Field =
     Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before");
 
-/// The id in a path. What can be no id names nothing: 404 like any other.
+/// The id in a path. A malformed id is treated like an unknown one: 404.
 pub(crate) struct PathId(Option<String>);
 
 impl PathId {
@@ -107,8 +107,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// A page of what is in no order: what comes after `cursor`, and where the next page begins. Only what is shown is sorted: of ten thousand
-/// things, sorting would be most of the work.
+/// One page of an unordered collection: the items after `cursor`, and the cursor of the next page. Only the items of the page are sorted, because
+/// sorting a collection of ten thousand items would be most of the work.
 pub(crate) fn page<T>(
     all: impl Iterator<Item = T>,
     cursor: Option<&str>,

@@ -1,4 +1,4 @@
-//! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
+//! Voicemail routes (S72): messages and mailbox settings of an extension, and deliveries of e-mail notifications.
 
 mod audio;
 mod schemas;
@@ -29,9 +29,9 @@ use schemas::{
     MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };
 
-/// What an owner sets is part of the extension.
+/// Mailbox settings are part of the extension, so they need the same permission.
 const SIP: Access = Access::Permission(Permission::Sip);
-/// Messages are calls that came when nobody was there.
+/// Messages are part of the call history, so they need the permission for calls.
 const CALL: Access = Access::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
@@ -101,7 +101,7 @@ pub(crate) fn routes() -> Vec<Route> {
     all
 }
 
-/// The extension and the message in a path. What can be no id names nothing.
+/// Extension id and message id of a path. A malformed id is treated like an unknown one: 404.
 pub(crate) struct PathMessage {
     extension: PathId,
     message: Option<String>,
@@ -119,7 +119,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 }
 
 impl PathMessage {
-    /// A message that the caller may know of; any other is as good as missing (S25).
+    /// Find a message that the caller may see. Any other is answered 404 (S25).
     fn find(&self, app: &App, principal: &Principal) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
         let extension = own(app, principal, &self.extension)?;
         let id: MessageId =
