@@ -1,4 +1,4 @@
-//! Where the next page of a list begins: a text that means something to us alone, so that what it holds may change.
+//! Opaque cursors of paginated lists: their content may change without notice.
 
 use std::fmt::Display;
 
@@ -6,21 +6,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize as _, Serializer};
 
-/// What is inside begins so: a text that was not made here is nearly never taken for a cursor.
+/// Prefix of the plaintext, so that arbitrary text is hardly ever taken for a cursor.
 const MARK: &str = "c:";
 
-/// A place in a list as it is answered; for `serialize_with`.
+/// Serialise a position as a cursor; for `serialize_with`.
 #[allow(clippy::ref_option)] // serde passes a reference to the field
 pub(crate) fn sealed<T: Display, S: Serializer>(place: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     place.as_ref().map(|place| seal(place)).serialize(serializer)
 }
 
-/// A cursor that leads to this place.
+/// Encode a position as a cursor.
 pub(crate) fn seal(place: &impl Display) -> String {
     URL_SAFE_NO_PAD.encode(format!("{MARK}{place}"))
 }
 
-/// The place that a cursor leads to.
+/// Decode a cursor; `None` if it was not made by this server.
 pub(crate) fn opened(text: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     String::from_utf8(bytes).ok()?.strip_prefix(MARK).map(str::to_owned)

@@ -1,12 +1,12 @@
-//! Words that a text may be, as enums of the OpenAPI document: read from descriptions that list them, and from the tables of causes, events
-//! and refusals, so that none is written twice.
+//! Enums of string properties in the OpenAPI document. They are read from descriptions that begin with a list of values, and from the tables of
+//! causes, event types and error codes, so that no list is written twice.
 
 use model::{Cause, EVENT_TYPES, Language};
 use serde_json::{Value, json};
 
 use crate::error::Fault;
 
-/// Put them into the schemas of a document, and the tables themselves beside.
+/// Add the enums to the schemas of a document, and the tables as extensions `x-…`.
 pub(crate) fn add(document: &mut Value) {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         for (owner, schema) in schemas {
@@ -34,7 +34,7 @@ pub(crate) fn add(document: &mut Value) {
     document["x-error-codes"] = Fault::ALL.iter().map(fault).collect();
 }
 
-/// The words of one property; none where it may be any text.
+/// The values of a string property; `None` if it may be any text.
 fn words(owner: &str, name: &str, property: &Value) -> Option<Value> {
     let nullable = match &property["type"] {
         Value::String(kind) if kind == "string" => false,
@@ -62,7 +62,7 @@ fn words(owner: &str, name: &str, property: &Value) -> Option<Value> {
     Some(words.into())
 }
 
-/// `active`, `inactive`, or `busy` of a description that begins with them.
+/// The list at the start of a description: `active`, `inactive`, or `busy`.
 fn listed(description: &str) -> Option<Vec<&str>> {
     let mut words = Vec::new();
     let mut rest = description;

@@ -1,15 +1,15 @@
-//! Examples for the OpenAPI document, made of its own schemas and of the words that the project's documents use, so that a new route has
-//! some without anybody writing them.
+//! Examples for the OpenAPI document, generated from its schemas and from the sample values of the project's documentation, so that a new route
+//! gets examples automatically.
 
 use serde_json::{Map, Value, json};
 
-/// Deeper than any schema of ours: one that names itself ends here.
+/// Recursion limit, deeper than any schema; it stops a schema that contains itself.
 const DEPTH: usize = 8;
 
-/// What only goes with another choice than the example's.
+/// Fields that exclude each other or do not fit the other values of the example.
 const LEFT_OUT: [&str; 2] = ["promptId", "audioId"];
 
-/// Put an example beside every schema of a request and of a good answer.
+/// Add an example to every schema of a request and of a successful response.
 pub(crate) fn add(document: &mut Value) {
     let schemas = document["components"]["schemas"].clone();
     let Some(paths) = document["paths"].as_object_mut() else { return };
@@ -28,12 +28,12 @@ pub(crate) fn add(document: &mut Value) {
     }
 }
 
-/// An example of what a schema describes; `owner` is the schema's name and `name` the property's.
+/// Example of a schema. `owner` is the name of the schema and `name` that of the property.
 fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) -> Value {
     if depth == 0 {
         return Value::Null;
     }
-    // What only its noun knows says for itself what is good.
+    // A resource-specific rule brings its own example.
     if let Some(example) = schema["examples"].get(0) {
         return example.clone();
     }
@@ -70,7 +70,7 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
             })
         }
         Some("number") => word(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
-        // What an example asks for can be had by everybody.
+        // False for flags that need something configured or registered.
         Some("boolean") => json!(!matches!(name, "rotate" | "useTwilio" | "requireDevice")),
         Some(_) | None => Value::Null,
     }
@@ -80,7 +80,7 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     let Some(properties) = schema["properties"].as_object() else { return json!({}) };
     let mut example = Map::new();
     let mut abouts: Vec<&str> = Vec::new();
-    // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
+    // Two names of one field have the same description, and only one may be sent: the last, such as `toNumber`.
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
         let sent = schema["additionalProperties"] == json!(false);
@@ -107,7 +107,7 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
             "2025-01-15T10:30:00.000Z".into()
         };
     }
-    // A description that lists the words begins with the commonest.
+    // A description that lists values begins with the most common one.
     let about = schema["description"].as_str().unwrap_or_default();
     match about.split('`').nth(1) {
         Some(first) => first.into(),
@@ -115,7 +115,7 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
     }
 }
 
-/// The word that the documents use.
+/// Sample value of a property in the documentation.
 fn word(owner: &str, name: &str) -> Option<Value> {
     let word = match (owner, name) {
         ("Extension", "id") => "ext_1234567890_abc123",

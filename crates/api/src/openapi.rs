@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document: what the table of routes says, written down for machines.
+//! The OpenAPI 3.1 document, generated from the route table.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
@@ -12,7 +12,7 @@ use crate::route::{Access, Answer, Route};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
-/// The document of these routes.
+/// Build the document of these routes.
 pub(crate) fn document(routes: &[Route]) -> Value {
     let mut schemas: Schemas = vec![("Error".into(), ErrorBody::schema())];
     ErrorBody::schemas(&mut schemas);
@@ -95,7 +95,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             operation.insert("requestBody".into(), request_body(fields));
         }
         if route.csv {
-            // Described as text: what a table may hold, no schema says.
+            // Plain text: JSON Schema cannot describe the columns of a table.
             operation["requestBody"]["content"]["text/csv"] = json!({
                 "schema": {"type": "string", "contentMediaType": "text/csv"},
                 "example": "number,name,username,password,owner,voicemail PIN\n1001,Ana,,a-long-password,user_123,4711\n"
@@ -109,7 +109,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     operation
 }
 
-/// The names in a path, `id` of `/api/v1/keys/{id}`.
+/// The parameters of a path: `id` of `/api/v1/keys/{id}`.
 fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
@@ -126,7 +126,7 @@ fn description(need: Access) -> String {
     }
 }
 
-/// The same for machines: a permission, `key` for any key, `hello` for a key in the first message, `nothing`.
+/// Access for machines (`x-needs`): a permission, `key` for any key, `hello` for a key in the first message, `nothing` for a public route.
 fn needs(need: Access) -> &'static str {
     match need {
         Access::Nothing => "nothing",
@@ -142,7 +142,7 @@ fn request_body(fields: &[Field]) -> Value {
     json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
 }
 
-/// Bytes as they are. Generators know them by `format` (as in OpenAPI 3.0), and by what JSON Schema has for it since 3.1.
+/// Schema of binary content. Generators recognise `format` (OpenAPI 3.0) or `contentMediaType` (JSON Schema, OpenAPI 3.1).
 fn binary(kind: &str) -> Value {
     json!({"type": "string", "format": "binary", "contentMediaType": kind})
 }
@@ -184,7 +184,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     if route.path.contains("{id}") {
         statuses.push(404);
     }
-    // Of what no HTTP/1.1 request may be, and of parameters that nobody knows.
+    // For a malformed HTTP/1.1 request and for unknown parameters.
     statuses.push(400);
     if route.body.is_some() {
         statuses.extend([409, 413, 415, 503]);

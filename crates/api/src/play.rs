@@ -1,4 +1,4 @@
-//! Answers of audio: whole, or one range of it, in pieces. Nobody's recording is in memory as a whole.
+//! Audio responses: the whole file or one byte range, streamed in chunks, so that no recording is held in memory as a whole.
 
 use std::future::ready;
 use std::io;
@@ -17,7 +17,7 @@ use crate::error::{ApiError, Fault};
 use crate::limits::AUDIO_CHUNK;
 use crate::range::{Asked, asked};
 
-/// Answer the audio of a file. `hash` tells its versions apart, where there can be several.
+/// Stream an audio file. `hash` distinguishes versions of the file and becomes the entity tag.
 pub(crate) async fn play(
     app: &App,
     file: AudioFile,
@@ -39,7 +39,7 @@ pub(crate) async fn play(
     answer(opened, &format!("{name}.{ending}"), tag, headers)
 }
 
-/// The same of Opus in Ogg that is in memory.
+/// Stream Opus in Ogg that is already in memory.
 pub(crate) fn play_ogg(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let length = ogg.len() as u64;
     let read = move |part: Range<u64>| -> BoxFuture<io::Result<Bytes>> {

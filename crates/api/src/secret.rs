@@ -1,29 +1,29 @@
-//! Making secrets: API keys that can be recognised and checked for typing errors, passwords that survive XML, URLs and reading aloud.
+//! Generation of secrets: API keys with a recognisable prefix and a checksum, passwords that survive XML, URLs and reading aloud.
 
 use base::{Rng, Secret};
 use sha2::{Digest, Sha256};
 
-/// What every key begins with (S55). Scanners for leaked secrets may look for `sk_voip_[0-9A-Za-z]{49}`.
+/// Prefix of every key (S55). Scanners for leaked secrets may look for `sk_voip_[0-9A-Za-z]{49}`.
 pub(crate) const PREFIX: &str = "sk_voip_";
 /// 43 characters of base 62 hold 256 bits.
 const RANDOM_CHARS: usize = 43;
 /// Six characters of base 62 hold a CRC-32.
 const CHECK_CHARS: usize = 6;
-/// How much of a key people see, to tell one from another.
+/// Characters of a key that are shown to tell it from others.
 const SHOWN_CHARS: usize = 8;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Without 0, O, 1, l and I; nothing that a URL, XML or a shell would change.
+/// Without 0, O, 1, l and I, and without characters that a URL, XML or a shell would change.
 const PASSWORD_ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789-_.";
 /// S40: over 93 bits.
 const PASSWORD_CHARS: usize = 16;
 
-/// A new key.
+/// Generate a key.
 pub(crate) fn key(rng: &mut Rng) -> Secret<String> {
     let body = draw(rng, BASE62, RANDOM_CHARS);
     Secret::new(format!("{PREFIX}{body}{}", check(&body)))
 }
 
-/// Whether a text can be one of our keys at all: prefix, alphabet, length and checksum.
+/// Whether a text has the form of a key: prefix, alphabet, length and checksum.
 pub fn is_well_formed(key: &str) -> bool {
     key.strip_prefix(PREFIX).is_some_and(|rest| {
         rest.len() == RANDOM_CHARS + CHECK_CHARS
@@ -32,22 +32,22 @@ pub fn is_well_formed(key: &str) -> bool {
     })
 }
 
-/// What is kept of a key.
+/// The hash of a key that is stored.
 pub(crate) fn hash(key: &str) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// What people recognise a key by.
+/// The first characters of a key, which are stored and shown.
 pub(crate) fn shown(key: &str) -> String {
     key.chars().take(PREFIX.len() + SHOWN_CHARS).collect()
 }
 
-/// A new password.
+/// Generate a password.
 pub(crate) fn password(rng: &mut Rng) -> Secret<String> {
     Secret::new(draw(rng, PASSWORD_ALPHABET, PASSWORD_CHARS))
 }
 
-/// Passwords of documents and of other exchanges' defaults: the first that whoever guesses tries (security.md row 29).
+/// Passwords that are published in documentation or are defaults of other systems; attackers try them first (security.md row 29).
 const PUBLISHED: [&str; 12] = [
     "1234",
     "12345",
@@ -63,12 +63,12 @@ const PUBLISHED: [&str; 12] = [
     "secure_password",
 ];
 
-/// Whether a password is none: published somewhere, or what the account itself says.
+/// Whether a password is trivial: published, or equal to a name of the account.
 pub(crate) fn is_known(password: &str, account: &[&str]) -> bool {
     PUBLISHED.iter().chain(account).any(|known| known.eq_ignore_ascii_case(password))
 }
 
-/// Bytes as people write them.
+/// Lower-case hexadecimal text.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

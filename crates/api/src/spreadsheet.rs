@@ -1,8 +1,8 @@
-//! Extensions out of a spreadsheet: CSV as programs for tables write it, in whatever country.
+//! Import of extensions from a spreadsheet saved as CSV, in the variants of different programs and countries.
 //!
-//! Fields stand between commas, semicolons or tabs; the text is UTF-8 or UTF-16, with a byte order mark or without. Where the first line names
-//! columns, they may be any of number, name, username, password, owner and voicemail PIN, in any order, in English or Spanish; without
-//! such a line they are number, username, password and perhaps owner.
+//! Fields are separated by commas, semicolons or tabs. The text is UTF-8 or UTF-16, with or without a byte order mark. A header line may name any
+//! of the columns number, name, username, password, owner and voicemail PIN, in any order, in English or Spanish. Without a header the columns are
+//! number, username, password and optionally owner.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use crate::directory_service::Imported;
 use crate::imported::{Column, LineFault, Written, judged};
 use crate::limits::IMPORT_LINES;
 
-/// What a file without a header has.
+/// Columns of a file without a header.
 const POSITIONS: [Column; 4] = [Column::Number, Column::Username, Column::Password, Column::Owner];
 
-/// The lines of a file; whose those are that do not say, is `owner`. The first line that is wrong is named.
+/// Parse and validate all lines of a file. `owner` is used for lines that name no owner. Fails with the first invalid line.
 pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, LineFault> {
     let text = decoded(bytes)?;
     let (separator, text, numbers) = separated(&text);
@@ -26,7 +26,7 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
         .from_reader(text.as_bytes());
     let mut columns: Option<Vec<Option<Column>>> = None;
     let mut lines = Vec::new();
-    // A line is a record: one whose quote goes on in the next line is refused when it is met.
+    // Each line is one record. A quoted field that continues on the next line is rejected below.
     for (n, record) in reader.records().enumerate() {
         let line = numbers.get(n).copied().unwrap_or_default();
         let record = record.map_err(|_| LineFault::of_line(line, "cannot be read", "no se puede leer"))?;
@@ -90,8 +90,8 @@ fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
     })
 }
 
-/// What stands between fields: what the first line says (`sep=;`), else what it has most of. With the lines that are no comments, and the
-/// number of each in the file.
+/// The field separator: the one declared in the first line (`sep=;`), else the most frequent one. Also returns the lines that are not comments, and
+/// the line number of each in the file.
 fn separated(text: &str) -> (u8, String, Vec<u64>) {
     let mut said = None;
     let (mut kept, mut numbers) = (String::with_capacity(text.len()), Vec::new());
@@ -119,7 +119,7 @@ fn separated(text: &str) -> (u8, String, Vec<u64>) {
     (separator, kept, numbers)
 }
 
-/// The columns that a line names; `None` where it names none and is an extension.
+/// The columns that a header line names; `None` if the line names none and is an extension.
 fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Column>>>, LineFault> {
     let named: Vec<Option<Column>> = record.iter().map(column).collect();
     if named.iter().all(Option::is_none) {
@@ -200,7 +200,7 @@ fn written<'r>(
             Column::Number => written.number = Some(cell.trim()),
             Column::Name => written.name = Some(cell.trim()),
             Column::Username => written.username = Some(cell.trim()),
-            // To the space: it is part of what the phone hashes.
+            // Not trimmed: spaces are part of what the phone hashes.
             Column::Password => written.password = Some(cell),
             Column::Owner => written.owner = Some(cell.trim()),
             Column::Pin => written.pin = Some(cell.trim()),

@@ -1,4 +1,4 @@
-//! The use of keys (S61): counted in memory, written now and then, never on a request's way.
+//! Use of API keys (S61): counted in memory and written periodically, so that no request waits for the database.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use crate::limits::USES;
 
 type Row = (ApiKeyId, String, IpAddr, u16);
 
-/// What was counted since it was last written.
+/// Uses counted since the last write.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     rows: Mutex<HashMap<Row, (u64, Timestamp)>>,
 }
 
 impl Usage {
-    /// One answered request.
+    /// Count one answered request.
     pub(crate) fn count(&self, key: &ApiKeyId, route: &str, ip: IpAddr, status: u16, at: Timestamp) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let route = if rows.len() < USES { route } else { "" };
@@ -27,13 +27,13 @@ impl Usage {
         *row = (row.0 + 1, at);
     }
 
-    /// When a key was last used, as far as that is not yet written.
+    /// When a key was last used, among the uses that are not yet written.
     pub(crate) fn last_used(&self, key: &ApiKeyId) -> Option<Timestamp> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         rows.iter().filter(|(row, _)| row.0 == *key).map(|(_, (_, at))| *at).max()
     }
 
-    /// Write what was counted; what cannot be written is counted on.
+    /// Write the counted uses. If the write fails, they are kept for the next one.
     pub(crate) async fn flush(&self, store: &Store) {
         let taken = std::mem::take(&mut *self.rows.lock().unwrap_or_else(PoisonError::into_inner));
         let uses: Vec<KeyUse> = taken

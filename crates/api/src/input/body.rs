@@ -1,4 +1,4 @@
-//! The body of a request: read at once, judged later, because who asks and for what is judged first.
+//! Request body: read by the extractor, validated later by the handler, because permission and resource are checked before the body's content.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -12,14 +12,14 @@ use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::limits::{BodyLimit, JSON_DEPTH};
 
-/// See the module.
+/// The body of a request, not yet validated.
 pub(crate) struct Body {
     read: Result<Bytes, Fault>,
     is_json: bool,
     is_csv: bool,
 }
 
-/// All of a body, within the limit of its route.
+/// Read a whole body within the size and time limit of its route.
 pub(crate) async fn read_whole(body: axum::body::Body, limit: BodyLimit) -> Result<Bytes, Fault> {
     match tokio::time::timeout(limit.patience, axum::body::to_bytes(body, limit.bytes)).await {
         Ok(read) => read.map_err(|_| limit.too_large),
@@ -27,7 +27,7 @@ pub(crate) async fn read_whole(body: axum::body::Body, limit: BodyLimit) -> Resu
     }
 }
 
-/// The limit of the route that a request has come to.
+/// The body limit of the matched route.
 pub(crate) fn limit_of(request: &Request) -> BodyLimit {
     request.extensions().get::<BodyLimit>().copied().unwrap_or(BodyLimit::FORM)
 }
@@ -44,7 +44,7 @@ impl FromRequest<App> for Body {
 }
 
 impl Body {
-    /// The body where it is a table.
+    /// The bytes if the body is CSV.
     pub(crate) fn csv(&self) -> Result<Option<Bytes>, ApiError> {
         if !self.is_csv {
             return Ok(None);
@@ -52,12 +52,12 @@ impl Body {
         self.read.clone().map(Some).map_err(ApiError::from)
     }
 
-    /// The form in the body, where acting on somebody else is no question.
+    /// Validate the JSON body for a route without `userId`.
     pub(crate) fn plain_form(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
         Form::of_object(self.object()?, fields)
     }
 
-    /// The form in the body. An empty body is an empty form (S21). Acting on somebody else is refused before a value is looked at.
+    /// Validate the JSON body. An empty body is an empty form (S21). A foreign `userId` is rejected before any value is validated.
     pub(crate) fn form(&self, principal: &Principal, fields: &'static [Field]) -> Result<Form, ApiError> {
         let object = self.object()?;
         if let Some(user) = object.get("userId").and_then(Value::as_str)
@@ -100,9 +100,9 @@ impl Body {
     }
 }
 
-/// Numbers without a fraction are integers however they are written: `30.0` is one in JSON Schema (2020-12 validation, §6.1.1).
+/// Turn numbers without a fraction into integers: `30.0` is an integer in JSON Schema (2020-12 validation, §6.1.1).
 fn make_whole(value: &mut Value) {
-    /// Up to here every integer has a double of its own.
+    /// Largest magnitude up to which every integer has an exact double.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => {
@@ -119,7 +119,7 @@ fn make_whole(value: &mut Value) {
     }
 }
 
-/// A type without its parameters.
+/// The media type without its parameters.
 fn essence(headers: &HeaderMap) -> String {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
@@ -130,7 +130,7 @@ fn is_json(essence: &str) -> bool {
         || essence.strip_prefix("application/").is_some_and(|t| t.ends_with("+json"))
 }
 
-/// How deeply brackets are nested outside of strings.
+/// Nesting depth of brackets outside strings.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for byte in json {

@@ -1,14 +1,14 @@
-//! Two objects inside the body of an extension: what it may dial, and where its owner is looked for.
+//! Two objects in the body of an extension: dial permissions and follow-me.
 
 use model::{DialPermissions, DialledNumber, FollowMe, FollowMode, FollowStep};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// Seconds that a number of a follow-me rings where nobody says otherwise, and what may be said.
+/// Default ringing time of a follow-me number in seconds, and its range.
 const RING_SECONDS: u16 = 20;
 const RING: std::ops::RangeInclusive<u16> = 5..=300;
 
-/// `dialPermissions`: what is absent stays as it is.
+/// `dialPermissions` of a change: absent flags are unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PermissionsChange {
@@ -22,7 +22,7 @@ pub struct PermissionsChange {
     premium: Option<bool>,
 }
 
-/// What is there is a flag; `null` is something, and none.
+/// A flag that may be absent but not `null`.
 fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     bool::deserialize(deserializer).map(Some)
 }
@@ -67,12 +67,12 @@ struct Step {
     ring_seconds: u16,
 }
 
-/// Where nothing is said; `null` is something, and no number.
+/// Default of an absent `ringSeconds`. A `null` is rejected.
 fn ring_seconds() -> u16 {
     RING_SECONDS
 }
 
-/// `followMe` as it was sent; `None` where it is none.
+/// Parse `followMe`; `None` if it is malformed.
 pub(crate) fn follow_me(value: &Value) -> Option<FollowMe> {
     let wish: Wish = value.is_object().then(|| serde_json::from_value(value.clone()).ok())??;
     if !(1..=FollowMe::NUMBERS).contains(&wish.numbers.len()) {

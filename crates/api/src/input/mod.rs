@@ -1,5 +1,5 @@
-//! What callers send: bodies and queries are described by tables of fields, which validate them and are printed into the OpenAPI
-//! document, so that both say the same.
+//! Input validation. Bodies and queries are described by tables of fields, which both validate requests and generate the OpenAPI document, so the
+//! two always agree.
 
 mod body;
 pub(crate) mod dialling;
@@ -19,15 +19,15 @@ pub(crate) use body::{Body, limit_of, read_whole};
 pub use dialling::PermissionsChange;
 pub(crate) use rule::{Paging, Rule};
 
-/// One field of a body or a query.
+/// One field of a body or query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
-    /// Another name that the documents use for it (S76).
+    /// Alternative name of the same field in the original documentation (S76).
     pub alias: Option<&'static str>,
     pub rule: Rule,
     pub required: bool,
-    /// `null` is a value of its own.
+    /// Whether `null` is accepted.
     pub nullable: bool,
     pub about: &'static str,
 }
@@ -54,14 +54,14 @@ impl Field {
     }
 }
 
-/// Values that were found good, by the names of their fields.
+/// Validated values by field name.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     values: BTreeMap<&'static str, Value>,
 }
 
 impl Form {
-    /// Check a body against its table.
+    /// Validate a JSON object against its table.
     pub(crate) fn of_object(
         object: serde_json::Map<String, Value>,
         fields: &'static [Field],
@@ -91,7 +91,7 @@ impl Form {
         form.complete(fields)
     }
 
-    /// Whether a query has parameters that a route does not know. Their values are looked at later: what is not there is said first.
+    /// Reject query parameters that the route does not have. Their values are validated later by the handler, so that a 404 takes precedence.
     pub(crate) fn knows(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let names = pairs.map(|pairs| pairs.0).unwrap_or_default();
@@ -101,7 +101,7 @@ impl Form {
         }
     }
 
-    /// Check a query against its table. Numbers and flags are written as text there.
+    /// Validate a query against its table. Numbers and flags are parsed from text.
     pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
         let bad = |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
@@ -142,7 +142,7 @@ impl Form {
         self.values.get(name)?.as_u64()
     }
 
-    /// What is said of a value that may be missing; `value` is what was read of it, where it was sent and is not `null`.
+    /// The tri-state of a nullable field. `value` is the parsed value if the field was sent and is not `null`.
     pub(crate) fn patch<T>(&self, name: &str, value: Option<T>) -> Patch<T> {
         match value {
             Some(value) => Patch::Set(value),
@@ -151,7 +151,7 @@ impl Form {
         }
     }
 
-    /// Read a value into a type whose rule it has already passed.
+    /// Parse a string that has already passed its rule.
     pub(crate) fn parsed<T, E>(
         &self,
         name: &str,
@@ -161,7 +161,7 @@ impl Form {
         parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
     }
 
-    /// The objects of a list.
+    /// Take the objects of a list.
     pub(crate) fn objects(&mut self, name: &str) -> impl Iterator<Item = serde_json::Map<String, Value>> {
         let list = match self.values.remove(name) {
             Some(Value::Array(list)) => list,
@@ -173,28 +173,28 @@ impl Form {
         })
     }
 
-    /// A value as it was sent.
+    /// The JSON value as sent.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
     }
 
-    /// The form of an object, whose table is `fields`.
+    /// Validate a nested object against the table `fields`.
     pub(crate) fn object(&self, name: &str, fields: &'static [Field]) -> Option<Form> {
         Form::of_object(self.values.get(name)?.as_object()?.clone(), fields).ok()
     }
 
-    /// The numbers of a list.
+    /// The integers of a list.
     pub(crate) fn wholes(&self, name: &str) -> Option<Vec<i64>> {
         Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_i64).collect())
     }
 
-    /// The texts of a list.
+    /// The strings of a list.
     pub(crate) fn texts(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
         Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_str))
     }
 }
 
-/// A name that nothing has here, and those that something has.
+/// Error for an unknown field, which lists the known ones.
 fn unknown(name: &str, fields: &[Field]) -> ApiError {
     let names = |field: &Field| [Some(field.name), field.alias];
     let known: Vec<&str> = fields.iter().flat_map(names).flatten().collect();
@@ -210,7 +210,7 @@ fn unknown(name: &str, fields: &[Field]) -> ApiError {
     ApiError::field(Fault::UnknownField, &shown(name), Some((&en, &es)))
 }
 
-/// A name that somebody sent, fit to be sent back.
+/// Client-supplied text without control characters, cut to 64 characters, for use in responses.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -1,4 +1,4 @@
-//! Rules that values keep.
+//! Validation rules of fields.
 
 use base::Id;
 use model::recurrence::{Zone, is_time};
@@ -10,10 +10,10 @@ use super::dialling::{self, PermissionsChange};
 use super::instant::instant;
 use crate::error::Fault;
 
-/// English and Spanish.
+/// A sentence in English and in Spanish.
 pub(crate) type Sentence = (&'static str, &'static str);
 
-/// The JSON type that a rule begins with.
+/// JSON type that a rule expects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExpectedType {
     Text,
@@ -24,69 +24,69 @@ pub(crate) enum ExpectedType {
     Any,
 }
 
-/// What a value must be.
+/// Rule that a value must satisfy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rule {
-    /// An id of anything.
+    /// An id of any object.
     Id,
-    /// 2 to 6 digits.
+    /// Extension number: 2 to 6 digits.
     ExtensionNumber,
-    /// A number as people dial it (S32).
+    /// Dialled number (S32).
     Dialled,
-    /// A number, a user name, or a SIP URI of our own domain.
+    /// Number, user name, or SIP URI of this server's domain.
     Destination,
-    /// A number, a user name, or a SIP URI, shown to the callee.
+    /// Number, user name or SIP URI that is shown to the callee.
     Origin,
-    /// Text for people.
+    /// Text for people, with its maximum length in characters.
     Label(usize),
     /// `true` or `false`.
     Flag,
-    /// A whole number.
+    /// Integer with minimum and maximum.
     Whole(u64, u64),
-    /// One of some words.
+    /// One of the given words.
     OneOf(&'static [&'static str]),
     /// A list of permissions.
     Permissions,
-    /// Where a page begins.
+    /// Position of a page.
     Cursor(Paging),
-    /// A list of objects with these fields, at most so many. Only the list is checked: each object is a form of its own.
+    /// List of objects with these fields, with its maximum length. Only the list is validated here; each object is validated as a form of its own.
     Lines(&'static [Field], usize),
-    /// What one noun alone knows.
+    /// Rule specific to one resource.
     Json(&'static JsonRule),
-    /// What an extension may dial.
+    /// Dial permissions of an extension.
     DialPermissions,
-    /// Where an extension's owner is looked for.
+    /// Follow-me settings of an extension.
     FollowMe,
-    /// A point in time, RFC 3339.
+    /// RFC 3339 timestamp.
     Instant,
-    /// How a number or a user name begins.
+    /// Prefix of a number or user name.
     Beginning,
-    /// Kinds of events, with commas between them.
+    /// Event types separated by commas.
     Kinds,
-    /// A list of kinds of events.
+    /// List of event types.
     KindList,
-    /// `https://…`
+    /// URL of a webhook: `https://…`
     Url,
-    /// An object of these fields.
+    /// Object with these fields.
     Object(&'static [super::Field]),
-    /// A time of day.
+    /// Time of day.
     Time,
-    /// A time zone.
+    /// IANA time zone.
     Zone,
-    /// A list of days of the week.
+    /// List of days of the week.
     DaysOfWeek,
 }
 
-/// What a cursor holds.
+/// What a cursor encodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Paging {
-    /// An id, a number of an extension, a user name.
+    /// An id, extension number or user name.
     Id,
-    /// When a call began, and its id.
+    /// Start time and id of a call.
     Call,
-    /// A number.
+    /// An integer.
     Whole,
-    /// The number of an event, which may also be given as such: `Last-Event-ID` is one.
+    /// Sequence number of an event. It may also be given as plain text, like `Last-Event-ID`.
     Event,
 }
 
@@ -108,7 +108,7 @@ impl Paging {
     }
 }
 
-/// A rule that its noun brings along.
+/// A rule that is defined by the module of its resource.
 #[derive(Debug)]
 pub(crate) struct JsonRule {
     pub holds: fn(&Value) -> bool,
@@ -124,9 +124,9 @@ impl PartialEq for JsonRule {
 
 impl Eq for JsonRule {}
 
-/// Types of events in one filter: all that there are.
+/// Maximum number of event types in one filter: all there are.
 pub(super) const KINDS: usize = model::EVENT_TYPES.len();
-/// Bytes of a webhook's address.
+/// Maximum length of a webhook URL in bytes.
 pub(super) const URL_BYTES: usize = 2048;
 
 impl Rule {
@@ -153,7 +153,7 @@ impl Rule {
         }
     }
 
-    /// The value that a query's text stands for.
+    /// Convert the text of a query parameter to the JSON value it stands for.
     pub(crate) fn read(self, text: &str) -> Value {
         if let Rule::Cursor(place) = self {
             return place.read(text).unwrap_or(Value::Null);
@@ -161,7 +161,7 @@ impl Rule {
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
             ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            // A plus that nobody has escaped arrives as a space.
+            // A `+` that was not percent-encoded in a query arrives as a space.
             ExpectedType::Text if self == Rule::Beginning => {
                 text.strip_prefix(' ').map(|digits| Value::from(format!("+{digits}")))
             }
@@ -170,7 +170,7 @@ impl Rule {
         scalar.unwrap_or_else(|| Value::from(text))
     }
 
-    /// Why a value is refused: of the wrong type, or against the rule.
+    /// Check a value. The error says whether its type or its value is wrong.
     pub(crate) fn check(self, value: &Value) -> Result<(), (Fault, (String, String))> {
         let typed = match self.expected() {
             ExpectedType::Text => {
@@ -234,7 +234,7 @@ impl Rule {
         }
     }
 
-    /// Why `value` is refused, with everything that would have been taken.
+    /// Why `value` is rejected, with everything that would be accepted.
     fn sentence(self, value: &Value) -> (String, String) {
         let (en, es) = match self {
             Rule::Label(most) => {
@@ -329,7 +329,7 @@ impl Rule {
                  fragment",
                 "debe ser una dirección https:// con un host y, si lleva puerto, uno de 1 a 65535; sin usuario, contraseña ni fragmento",
             ),
-            // Those that say more than one sentence can.
+            // These have longer sentences, built in `sentence`.
             Rule::Label(_)
             | Rule::Whole(..)
             | Rule::OneOf(_)
@@ -340,8 +340,8 @@ impl Rule {
     }
 }
 
-/// Text for people: not blank, not too long, no control characters (they would reach SIP headers, logs and screens), nor what ends a line
-/// or turns its direction: a name must not look like another one on the called phone.
+/// Text for people: not blank, not too long, without control characters (they would reach SIP headers, logs and screens), line separators or
+/// bidirectional controls (a name must not look like another one on the called phone).
 pub(crate) fn is_label(text: &str, max: usize) -> bool {
     let blank = |c: char| c == ' ' || c == '\u{a0}';
     let bad = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -370,19 +370,19 @@ fn is_beginning(text: &str) -> bool {
     (1..=65).contains(&text.len()) && rest.len() <= 64 && rest.chars().all(legal)
 }
 
-/// When the last call of a page began, in microseconds, and its id.
+/// Parse the cursor of a call: start time in microseconds, and id.
 pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
     let (micros, id) = text.split_once('.')?;
     let digits = (1..=18).contains(&micros.len()) && micros.bytes().all(|b| b.is_ascii_digit());
     (digits && Id::<()>::parse(id).is_ok()).then_some((micros.parse().ok()?, id))
 }
 
-/// `call_ended`
+/// Whether a text is an event type, such as `call_ended`.
 fn is_kind(text: &str) -> bool {
     model::event_type(text).is_some()
 }
 
-/// Which of some types of events is none, and the types that were perhaps meant: those of the same noun, else all.
+/// Name the unknown event type, and list the types with the same first word, or else all types.
 fn unknown_kinds(value: &Value) -> (String, String) {
     let sent: Vec<&str> = match value {
         Value::String(text) => text.split(',').collect(),
@@ -406,7 +406,7 @@ fn unknown_kinds(value: &Value) -> (String, String) {
     )
 }
 
-/// Whether messages may be posted there, as far as its spelling says: what the name leads to is judged when they are.
+/// Whether a text is a valid webhook URL. The address to which its name resolves is checked at each delivery.
 fn is_url(text: &str) -> bool {
     if text.len() > URL_BYTES
         || !text.bytes().all(|b| b.is_ascii_graphic())
@@ -414,7 +414,7 @@ fn is_url(text: &str) -> bool {
     {
         return false;
     }
-    // `https:crm.example` is read by browsers, and by nobody who looks at it.
+    // Browsers accept `https:crm.example`, but it is confusing to people.
     let Some((_, rest)) = text.split_once("://") else { return false };
     let Ok(url) = url::Url::parse(text) else { return false };
     let named = match url.host() {

@@ -1,4 +1,4 @@
-//! Rules and tables of fields as JSON Schema.
+//! JSON Schema of rules and tables of fields.
 
 use model::Permission;
 use serde_json::{Map, Value, json};
@@ -7,13 +7,13 @@ use super::Field;
 use super::dialling::{self, PermissionsChange};
 use super::rule::{KINDS, Rule, URL_BYTES};
 
-/// What a `toNumber` may look like: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
+/// Pattern of a destination: `^\+?[0-9*#]{1,32}$`, a user name, or a SIP URI.
 const DESTINATION: &str = r"^(\+?[0-9*#]{1,32}|[0-9A-Za-z_.\-]{1,64}|[sS][iI][pP][sS]?:\+?[0-9A-Za-z_.*#\-]{1,64}@[0-9A-Za-z.:\[\]\-]{1,255})$";
 
-/// `09:00`, `23:59:59`.
+/// Pattern of a time of day: `09:00`, `23:59:59`.
 const TIME: &str = "^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$";
 
-/// An address of the web with a host, and a port from 1 to 65535 where there is one.
+/// Pattern of an HTTP URL with a host and an optional port from 1 to 65535.
 const URL: &str = concat!(
     r"^[hH][tT][tT][pP][sS]?://(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z_]([0-9A-Za-z_\-]{0,61}[0-9A-Za-z_])?(\.[0-9A-Za-z_]([0-9A-Za-z_\-]{0,61}[0-9A-Za-z_])?)*)",
     r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?([/?][!$-;=?-Z_a-z~]*)?$"
@@ -24,7 +24,7 @@ fn kinds() -> impl Iterator<Item = &'static str> {
 }
 
 impl Rule {
-    /// As JSON Schema.
+    /// The rule as JSON Schema.
     pub(crate) fn schema(self) -> Value {
         match self {
             Rule::Id => json!({"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}),
@@ -85,13 +85,13 @@ impl Rule {
     }
 }
 
-/// What a field holds.
+/// Schema of a field's value.
 pub(crate) fn schema_of(field: &Field) -> Value {
     let schema = field.rule.schema();
     if field.nullable { json!({"oneOf": [schema, {"type": "null"}]}) } else { schema }
 }
 
-/// An object of these fields and no others.
+/// Schema of an object with exactly these fields.
 pub(crate) fn object(fields: &[Field]) -> Value {
     let mut properties = Map::new();
     let mut required: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the table of routes.
+//! Route of the OpenAPI document.
 
 use std::sync::LazyLock;
 

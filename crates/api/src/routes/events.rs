@@ -1,4 +1,4 @@
-//! Events (S88): a list, a stream of Server-Sent Events, a WebSocket.
+//! Event routes (S88): a list, a stream of Server-Sent Events, and a WebSocket.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -49,9 +49,9 @@ const LIST: &[Field] = &[
     LIMIT,
 ];
 const FOLLOW: &[Field] = &[TYPE, USER, SEEN];
-/// Bytes that a client may say over the WebSocket: its key.
+/// Bytes of a client's message on the WebSocket. It only sends its key.
 const HELLO_BYTES: usize = 4096;
-/// How long the other side may take to answer a Close frame.
+/// How long the client may take to answer a Close frame.
 const CLOSING: Duration = Duration::from_secs(1);
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -82,7 +82,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// Whose events: the caller's own; another's, or everybody's, with `admin` or `events:read` (S25).
+/// The user whose events are read: the client's own; another user's, or all (`None`), with `admin` or `events:read` (S25).
 fn whose(principal: &Principal, form: &Form) -> Result<Option<UserId>, ApiError> {
     let reads_all = principal.permissions.allow(Permission::Events);
     match form.parsed("userId", UserId::parse)? {
@@ -163,7 +163,7 @@ async fn stream(
             let _ = cut.set(why);
         }
     });
-    // The last word is said after the queue is empty: it needs no room in it.
+    // The reason is sent after the queue is empty, so it needs no place in the queue.
     let frames = unfold(Some(waiting), move |waiting| {
         let reason = Arc::clone(&reason);
         async move {
@@ -178,7 +178,7 @@ async fn stream(
     Ok(Sse::new(frames).into_response())
 }
 
-/// Fill a client's queue until it goes (`None`) or is cut.
+/// Write events to a client's queue until the client disconnects (`None`) or is disconnected.
 async fn fill(
     mut follower: EventSubscriber,
     queue: mpsc::Sender<SseEvent>,
@@ -229,8 +229,7 @@ async fn socket(
     }))
 }
 
-/// End the closing handshake (RFC 6455 §5.5.1, §7.1.1): whoever was closed by the client answers its Close frame, whoever closes says why and
-/// waits for the answer.
+/// Complete the closing handshake (RFC 6455 §5.5.1, §7.1.1): answer the client's Close frame, or send ours with a reason and wait for the answer.
 async fn close(socket: &mut WebSocket, ended: Result<(), Close>) {
     if let Err((code, reason)) = ended {
         let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
@@ -238,14 +237,14 @@ async fn close(socket: &mut WebSocket, ended: Result<(), Close>) {
             return;
         }
     }
-    // Reading writes the answer that the library has prepared, and ends when both sides have closed.
+    // Reading also writes the Close frame that the library has queued, and ends when both sides have closed.
     while let Some(Ok(_)) = socket.recv().await {}
 }
 
-/// Why a socket is closed: its code, and ours.
+/// Close code of the WebSocket, and the API's error code as its reason.
 type Close = (u16, String);
 
-/// Say what happens until the client goes, or is cut.
+/// Send events until the client disconnects or is disconnected.
 async fn converse(
     app: &App,
     principal: Option<Principal>,
@@ -271,9 +270,9 @@ async fn converse(
             events = follower.next() => events,
             heard = socket.recv() => match heard {
                 None | Some(Ok(Message::Close(_))) => return Ok(()),
-                // Frames that no client may send: it is told so (§7.4.1), where the connection still stands.
+                // A protocol violation is reported to the client (§7.4.1) if the connection still works.
                 Some(Err(_)) => return Err((close_code::PROTOCOL, String::new())),
-                // Nothing more is expected of a client; pings are answered below us.
+                // Further messages are ignored. The library answers pings.
                 Some(Ok(_)) => continue,
             },
             () = tokio::time::sleep(FOLLOWER_BEAT) => {
@@ -296,11 +295,11 @@ async fn converse(
     }
 }
 
-/// What the first message of a client is.
+/// First message of a client without a key in the header.
 enum Heard {
     Text(Utf8Bytes),
     Nonsense,
-    /// It has closed, or is gone.
+    /// Closed or disconnected.
     Gone,
 }
 
@@ -315,7 +314,7 @@ async fn hello(socket: &mut WebSocket) -> Heard {
     }
 }
 
-/// Who says hello: `{"authorization": "Bearer sk_voip_…"}`.
+/// Authenticate the first message: `{"authorization": "Bearer sk_voip_…"}`.
 fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Principal, ApiError> {
     let hello: Value = serde_json::from_str(hello).map_err(|_| ApiError::from(Fault::BadJson))?;
     let token = hello["authorization"].as_str().and_then(auth::bearer).ok_or(Fault::KeyMissing)?;
@@ -326,7 +325,7 @@ async fn say(socket: &mut WebSocket, patience: Duration, value: Value) -> Result
     send(socket, patience, Message::Text(value.to_string().into())).await
 }
 
-/// A client that does not read within its time is cut, and may come back with its last id.
+/// Send a message. A client that does not read it in time is disconnected, and may reconnect with its last event id.
 async fn send(socket: &mut WebSocket, patience: Duration, message: Message) -> Result<(), Close> {
     match tokio::time::timeout(patience, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),

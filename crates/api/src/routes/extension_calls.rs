@@ -1,4 +1,4 @@
-//! Calls from an extension (S67).
+//! Route for calls from an extension (S67).
 
 use std::sync::Arc;
 

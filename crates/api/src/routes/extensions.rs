@@ -1,4 +1,4 @@
-//! Extensions (S62–S70, S75).
+//! Extension routes (S62–S70, S75).
 
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// An extension that the caller may see; any other is as good as missing (S25).
+/// Find an extension that the client may see. Any other is answered 404 (S25).
 pub(crate) fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<Extension>, ApiError> {
     let id: ExtensionId = id.id()?;
     let directory = app.directory_service().directory();
@@ -169,7 +169,7 @@ async fn reset(
     Ok(Json(fresh(&app, &made.extension, password)))
 }
 
-/// An extension whose phone cannot have registered yet.
+/// JSON of a new extension, or of one with a new password: no phone can have registered yet.
 fn fresh(app: &App, extension: &Extension, password: Option<String>) -> ExtensionAnswer {
     let credentials = ExtensionCredentials::of(app.settings(), &extension.username, password);
     let view = ExtensionView::of(extension, switch::Presence::default()).with(credentials);
@@ -280,7 +280,7 @@ async fn of_user(
     Ok(Json(listed(&app, &form, Some(&user)).await))
 }
 
-/// A page of a user's extensions, or of everybody's.
+/// A page of the extensions of one user, or of all users.
 async fn listed(app: &App, form: &Form, user: Option<&UserId>) -> ExtensionsAnswer {
     let directory = app.directory_service().directory();
     let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;

@@ -1,4 +1,4 @@
-//! Sources whose messages are dropped after too many wrong passwords.
+//! Routes for bans: sources whose messages are dropped after too many failed authentications.
 
 use std::net::IpAddr;
 
@@ -34,22 +34,22 @@ const ADDRESS: (&str, &str) = (
     "no es una dirección; escriba 192.0.2.7 o 2001:db8::/64",
 );
 
-/// A ban.
+/// A ban of a source.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BanView {
-    /// The address, or the network of IPv6, whose messages are dropped.
+    /// The address, or the IPv6 network, whose messages are dropped.
     address: String,
-    /// The user name that was tried; `null` where every message from there is dropped.
+    /// User name that was tried; `null` if every message of the source is dropped.
     username: Option<String>,
-    /// When it ends.
+    /// When the ban ends.
     until: String,
 }
 
 #[derive(Serialize, ToSchema)]
 struct BansAnswer {
     success: bool,
-    /// Newest first, the latest thousand.
+    /// Newest first, at most a thousand.
     bans: Vec<BanView>,
 }
 

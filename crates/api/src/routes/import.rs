@@ -1,4 +1,4 @@
-//! `POST /api/v1/voip/extensions/import`: a whole office with its own passwords in one call (S40), all of it or nothing: a list, or a spreadsheet.
+//! `POST /api/v1/voip/extensions/import`: create many extensions with their existing passwords (S40) from a list or a spreadsheet, all or none.
 
 use axum::Json;
 use axum::extract::State;
@@ -48,9 +48,9 @@ pub(crate) fn routes() -> Vec<Route> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImportAnswer {
     pub success: bool,
-    /// How many were made.
+    /// Number of extensions created.
     pub imported: usize,
-    /// Those that came without a password, with the one that was made for each: it is shown once.
+    /// Generated passwords, for the extensions that came without one. They are shown once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub passwords: Vec<MadePasswordView>,
 }
@@ -109,7 +109,7 @@ fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiEr
     form.objects(LIST).enumerate().map(line).collect()
 }
 
-/// The same refusal with the value that it is about, where that is no secret.
+/// Add the rejected value to the error, unless it is a secret.
 fn showing(error: ApiError, object: &Map<String, Value>) -> ApiError {
     let secret = [Column::Password, Column::Pin].map(Column::field);
     let value = error.field_name().filter(|name| !secret.contains(name)).and_then(|name| object.get(name));

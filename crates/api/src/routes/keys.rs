@@ -1,4 +1,4 @@
-//! API keys (S53–S60).
+//! API key routes (S53–S60).
 
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ async fn generate(
     if expires_at.is_some_and(|end| end <= app.directory_service().now().wall) {
         return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
     }
-    // What limits a key limits those that it makes.
+    // A key passes its own rate limit and expiry on to the keys it creates.
     let (requests_per_minute, expires_at) = match principal.key().filter(|_| !principal.is_admin()) {
         None => (requests_per_minute, expires_at),
         Some(own) => {
@@ -199,12 +199,12 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
 
 const PAST: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
 
-/// Whose keys somebody may see and switch: his own, or everybody's with `admin` or `keys:*`.
+/// Whether the client may see and change a key: its own, or all with `admin` or `keys:*`.
 fn manages(principal: &Principal, key: &ApiKey) -> bool {
     principal.sees(&key.user) || principal.permissions.allow(Permission::Keys)
 }
 
-/// A key that the caller may see; any other is as good as missing.
+/// Find a key that the client may see. Any other is answered 404.
 fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
     let id: ApiKeyId = id.id()?;
     let directory = app.directory_service().directory();
@@ -212,7 +212,7 @@ fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, Api
     Ok(Arc::clone(key))
 }
 
-/// … and may change: who manages others' keys does not touch those that may more than his own.
+/// Find a key that the client may change. With `keys:*`, keys with more permissions than the client's cannot be changed.
 fn changeable(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
     let key = own(app, principal, id)?;
     if principal.sees(&key.user) || principal.permissions.cover(key.permissions) {

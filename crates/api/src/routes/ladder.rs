@@ -1,4 +1,4 @@
-//! The SIP messages of a call, as data and as a drawing.
+//! Route for the SIP messages of a call, as JSON or as a ladder diagram.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::schemas::{self, LadderAnswer};
 
 const FORMAT: &[Field] =
     &[Field::new("format", Rule::OneOf(&["json", "text"]), "Stronger than the Accept header")];
-/// Characters between two columns of the drawing.
+/// Width of a diagram column in characters.
 const COLUMN: usize = 30;
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -63,7 +63,7 @@ async fn show(
     Ok(Json(LadderAnswer { success: true, session_id: call.id.to_string(), ladder }).into_response())
 }
 
-/// From the exchange while the call is up, else from the database, where it may arrive a moment after the call's ending.
+/// The ladder from the switch while the call is active, else from the database, where it may arrive a moment after the call has ended.
 async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
     match app.ask(Command::Ladder { call: id.clone() }).await? {
         Reply::Ladder(rungs) => return Ok(rungs),
@@ -114,7 +114,7 @@ fn view(rung: &Rung) -> schemas::Rung {
     }
 }
 
-/// A column for each peer, ours after the first of them; then the messages themselves.
+/// Draw the diagram: one column per peer, with ours after the first one; then the messages in full.
 fn draw(id: &CallId, rungs: &[Rung]) -> String {
     let mut peers: Vec<SocketAddr> = Vec::new();
     for rung in rungs {
@@ -152,7 +152,7 @@ fn draw(id: &CallId, rungs: &[Rung]) -> String {
     text
 }
 
-/// One line of the drawing: bars for the columns, and an arrow between ours and the peer's.
+/// One line of the diagram: bars for the columns, and an arrow between our column and the peer's.
 fn arrow(columns: usize, peer: usize, rung: &Rung) -> String {
     const OURS: usize = 1;
     let middle = |column: usize| column * COLUMN + COLUMN / 2;
@@ -187,7 +187,7 @@ fn arrow(columns: usize, peer: usize, rung: &Rung) -> String {
     line.into_iter().collect()
 }
 
-/// `INVITE` of a request, `200 OK` of a response.
+/// Label of an arrow: `INVITE` of a request, `200 OK` of a response.
 fn label(first_line: &str, room: usize) -> String {
     let text = match first_line.strip_prefix("SIP/2.0 ") {
         Some(status) => status,

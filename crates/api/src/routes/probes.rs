@@ -1,4 +1,4 @@
-//! For machines that watch: alive, ready, metrics.
+//! Routes for monitoring: liveness, readiness and metrics.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use crate::process::{MetricsPage, TaskState, TaskStatus};
 use crate::route::{Access, Answer, Route};
 use crate::schemas::Probe;
 
-/// What probes say of an exchange whose loop does not go round.
+/// Status of a switch whose event loop does not iterate.
 const STALLED: &str = "stalled";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -66,7 +66,7 @@ async fn ready(State(app): State<App>) -> Response {
     let state = published.as_ref().map_or(SipState::Stopped, |status| status.state);
     let journal = published.map_or(JournalRoom::Ample, |status| status.journal);
     let database = app.directory_service().store().health();
-    // A database that is away takes the journal's records when it is back: calls go on, and so does this server.
+    // The journal keeps records while the database is unavailable, so calls continue and the server stays ready.
     let word = match state {
         SipState::Running if !app.loop_alive() => STALLED,
         SipState::Running if database == Health::DiskFull || journal != JournalRoom::Ample => "disk_full",
@@ -81,12 +81,12 @@ fn probe(probe: Probe) -> Response {
     (status, Json(probe)).into_response()
 }
 
-/// Where the exchange has published nothing yet, its figures are missing; everything else is shown.
+/// Before the switch has published its first status, its metrics are missing; all others are shown.
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("centralita");
     registry.register_collector(Box::new(Everything(app)));
     let mut text = String::new();
-    // OpenMetrics says where it ends; older scrapers take the same lines without.
+    // OpenMetrics needs an end marker; older scrapers take the same lines without it.
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (kind, written) = if accepted.contains("application/openmetrics-text") {
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", encode(&mut text, &registry))
@@ -97,7 +97,7 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response,
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Everything that is shown, as it is at the moment of a scrape.
+/// Collects all metrics at the time of a scrape.
 #[derive(Debug)]
 struct Everything(App);
 

@@ -1,4 +1,4 @@
-//! Recordings (S6, S177): made on a live call, listed, heard and deleted.
+//! Recording routes (S6, S177): control on an active call, list, download, delete.
 
 use axum::Json;
 use axum::extract::State;
@@ -148,7 +148,7 @@ async fn act(
     Ok(Json(RecordingAnswer { success: true, recording }))
 }
 
-/// Who may hear it: both users whose phones were in the call.
+/// Whether the client may read a recording: both users whose phones were in the call may.
 fn may_hear(principal: &Principal, recording: &Recording) -> bool {
     principal.sees(&recording.user)
         || recording.other_user.as_ref().is_some_and(|other| principal.sees(other))
@@ -160,7 +160,7 @@ async fn find(app: &App, principal: &Principal, id: &PathId) -> Result<Kept, Api
     kept.filter(|kept| may_hear(principal, &kept.recording)).ok_or(Fault::NotFound.into())
 }
 
-/// The recordings of calls, by call: what the database has, and what the exchange has just begun.
+/// Ids of the recordings of calls, by call: those in the database, and one that the switch has just started.
 pub(crate) async fn of_calls(app: &App, calls: &[&CallRecord]) -> Result<Vec<(CallId, String)>, ApiError> {
     let ids: Vec<CallId> = calls.iter().map(|call| call.id.clone()).collect();
     let kept = app.directory_service().store().recordings_of(&ids).await?;

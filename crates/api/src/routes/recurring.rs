@@ -1,4 +1,4 @@
-//! Recurring calls (S76–S87).
+//! Recurring call routes (S76–S87).
 
 use std::sync::Arc;
 
@@ -158,7 +158,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A recurring call that the caller may see; any other is as good as missing (S25).
+/// Find a recurring call that the client may see. Any other is answered 404 (S25).
 fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
     let id: RecurringCallId = id.id()?;
     let directory = app.directory_service().directory();
@@ -247,12 +247,12 @@ fn misfire(form: &Form) -> Option<Misfire> {
     form.text("misfire").map(|word| if word == "run_once" { Misfire::RunOnce } else { Misfire::Skip })
 }
 
-/// The zone of a schedule that names none (S78).
+/// Default time zone of a schedule (S78).
 fn default_zone(app: &App, extension: &Extension) -> String {
     extension.timezone.as_ref().map_or(app.settings().default_timezone.as_str(), Zone::name).to_owned()
 }
 
-/// `old` with what was sent. Days of another frequency, or of the other spelling, do not stay.
+/// Merge the fields that were sent into `old`. Days that belong to another frequency, or are given by the other field, are dropped.
 fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
     let mut new = old;
     if let Some(frequency) = sent.text("frequency")

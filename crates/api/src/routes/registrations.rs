@@ -1,4 +1,4 @@
-//! Phones that are registered now.
+//! Route of registered phones.
 
 use std::sync::Arc;
 
@@ -62,7 +62,8 @@ async fn list(
         names.sort_unstable();
         RegistrationsOf::These(names)
     };
-    // A user name has at most ten phones, which no page parts: with so many more than fit, another name is among them.
+    // A user name has at most ten bindings, which are never split over pages. With this many extra, the result contains another name if there is
+    // one.
     let found = registered(&app, of, limit + BINDINGS_PER_AOR).await?;
     let (found, next_cursor) = whole_names(found, limit);
     let view = |registration: &Registration| {
@@ -82,8 +83,8 @@ async fn list(
     Ok(Json(RegistrationsAnswer { success: true, registrations, next_cursor }))
 }
 
-/// At least so many bindings, by user name, where there are so many. The exchange is asked for a part after the other, so that no list
-/// holds up the calls.
+/// Bindings sorted by user name, at least `limit` if there are so many. The switch is asked part by part, so that a long list does not delay call
+/// processing.
 async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<Vec<Registration>, ApiError> {
     let mut all: Vec<Registration> = Vec::new();
     loop {
@@ -123,7 +124,7 @@ async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<
     Ok(all)
 }
 
-/// A page that never parts the phones of one user name (there are at most ten), so that the name is a cursor.
+/// Cut a page that never splits the bindings of one user name (at most ten), so that the name can be the cursor.
 fn whole_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
     let last = all.get(limit.saturating_sub(1)).map(|registration| Arc::clone(&registration.username));
     let end =

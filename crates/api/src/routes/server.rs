@@ -1,4 +1,4 @@
-//! The SIP server as a whole: start, stop, status, health (S34–S37).
+//! Server routes: start, stop, status, health (S34–S37).
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::schemas::{Health, ServerStatus, TaskView};
 const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that are up")];
-/// How long a start waits for the listeners to open.
+/// How long a start request waits until the listeners are open.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 const START_POLL: Duration = Duration::from_millis(20);
 
@@ -81,7 +81,7 @@ async fn start(
     body.form(&principal, NOTHING)?;
     let mut status = commanded(&app, Command::Start).await?;
     app.directory_service().tell(principal.actor(), event("opensips_started", &principal));
-    // The listeners are opened by the shell: the answer tells how that went.
+    // The server opens the listeners asynchronously; the response shows the result.
     let waiting = async {
         while status.state != SipState::Running {
             tokio::time::sleep(START_POLL).await;

@@ -1,4 +1,4 @@
-//! Click-to-call (S46–S51): a session is a call that was asked for over the API, and any other call as well.
+//! Click-to-call routes (S46–S51). A session is a call that was requested over the API, or any other call.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(crate) const RING: Field = Field::new(
 );
 pub(crate) const DEVICE: Field =
     Field::new("requireDevice", Rule::Flag, "Refuse at once where the user has no registered phone");
-/// S48.
+/// Default ring timeout (S48).
 const RING_TIMEOUT_SECS: u64 = 30;
 
 const INITIATE: &[Field] = &[
@@ -105,7 +105,7 @@ async fn initiate(
     Ok(Json(NewSessionAnswer { success: true, session }))
 }
 
-/// Destination, ring time-out and whether a device must be there.
+/// Destination, ring timeout, and whether a registered device is required.
 pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
     let text = form.text("toNumber").unwrap_or_default();
     check_host(settings, "toNumber", text)?;
@@ -114,7 +114,7 @@ pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Durati
     Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
 }
 
-/// A SIP URI must be of our own domain (S32).
+/// Reject a SIP URI of a foreign domain (S32).
 pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) -> Result<(), ApiError> {
     if let Some((_, host)) = destination.split_once('@')
         && !settings.is_own_host(host)
@@ -126,7 +126,7 @@ pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) ->
     Ok(())
 }
 
-/// What the API itself forbids, before the exchange is asked: first policy, then what is not configured.
+/// Checks before the switch is asked: dial policy first, then missing configuration.
 pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     let directory = app.directory_service().directory();
     if directory.credential(to).is_none()
@@ -140,13 +140,13 @@ pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `1001` of `sip:1001@localhost`, and of `1001`.
+/// User part of a SIP URI: `1001` of `sip:1001@localhost`, and of `1001`.
 pub(crate) fn user_part(destination: &str) -> &str {
     let Some((address, _)) = destination.split_once('@') else { return destination };
     address.split_once(':').map_or(address, |(_, user)| user)
 }
 
-/// Place a call and write down who did.
+/// Originate a call and record who requested it.
 pub(crate) async fn place(
     app: &App,
     principal: &Principal,
@@ -189,7 +189,7 @@ async fn end(
     match app.ask(Command::End { call: call.id.clone() }).await? {
         Reply::Call(ended) => {
             let event = Event {
-                // That the call is over the journal tells, once: this says who wanted it.
+                // The journal reports the end of the call. This event records who requested it.
                 kind: "call_end_requested",
                 user: Some(ended.user.clone()),
                 subject: ended.id.to_string(),
@@ -198,7 +198,7 @@ async fn end(
             app.directory_service().tell(principal.actor(), event);
             answer(&app, &ended).await
         }
-        // It ended by itself in between.
+        // The call ended by itself meanwhile.
         Reply::Unknown => {
             let ended = find_call(&app, &call.id).await?.unwrap_or(call);
             answer(&app, &ended).await

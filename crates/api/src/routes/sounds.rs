@@ -1,4 +1,4 @@
-//! Sounds of an extension: sent once, played by its recurring calls (S86).
+//! Sound routes of an extension: uploaded once, played by its recurring calls (S86).
 
 use std::io;
 
@@ -31,7 +31,7 @@ use crate::upload::sent_wav;
 const CALL: Access = Access::Permission(Permission::Call);
 const NAME: &[Field] =
     &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
-/// Bytes before the samples of a WAV that we write, and bytes of a millisecond.
+/// Size of a WAV header, and bytes per millisecond of audio.
 const WAV: (u64, u64) = (44, 16);
 
 #[derive(Serialize, ToSchema)]
@@ -120,7 +120,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A sound that the caller may see; any other is as good as missing (S25).
+/// Find a sound that the client may see. Any other is answered 404 (S25).
 async fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Sound, ApiError> {
     let id: SoundId = id.id()?;
     let found = app.directory_service().store().sound(&id).await?;
@@ -153,7 +153,7 @@ async fn send(
     let wav = sent_wav(request).await?;
     let directory_service = app.directory_service();
     let id: SoundId = Id::new(directory_service.now(), &mut directory_service.rng());
-    // It passes through a file, which makes Opus of it; one that a crash leaves there is swept with what voicemail has left.
+    // The audio store converts to Opus through a temporary voicemail file. A file left by a crash is deleted by the voicemail sweep.
     let draft = format!("voicemail/{}/{id}", extension.id);
     app.shelf().keep_wav(draft.clone(), wav).await?;
     let converted = converted(&app, AudioFile::voicemail(draft.clone())).await;
@@ -177,7 +177,7 @@ async fn send(
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
 }
 
-/// How long the audio is as WAV, header and all, and its Opus.
+/// Size of the audio as WAV (with header), and its Opus data.
 async fn converted(app: &App, file: AudioFile) -> io::Result<(u64, Bytes)> {
     let wav = app.shelf().open(file.clone(), AudioFormatRequest::Wav).await?;
     let ogg = app.shelf().open(file, AudioFormatRequest::Stored).await?;

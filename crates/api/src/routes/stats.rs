@@ -1,4 +1,4 @@
-//! Figures about calls, phones and quality (S192).
+//! Statistics about calls, registrations and audio quality (S192).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn show(State(app): State<App>, principal: Principal) -> Result<Json<Stats
     }))
 }
 
-/// How many calls are up that the caller may read.
+/// Number of active calls that the client may read.
 async fn active_calls(app: &App, principal: &Principal) -> Result<usize, ApiError> {
     if principal.is_admin() {
         return Ok(app.status().await?.active_calls);
@@ -88,7 +88,7 @@ async fn active_calls(app: &App, principal: &Principal) -> Result<usize, ApiErro
     Ok(live_calls(app, of, None, usize::MAX, |_| true, |_| false).await?.len())
 }
 
-/// The word that the database has for a cause is not the one that sessions show.
+/// Convert the name of a cause in the database to its API code.
 fn end_reason(stored: String) -> String {
     match serde_json::from_value::<model::Cause>(stored.as_str().into()) {
         Ok(cause) => cause.code().to_owned(),
@@ -96,7 +96,7 @@ fn end_reason(stored: String) -> String {
     }
 }
 
-/// How many phones of the caller, or of everybody, are registered.
+/// Number of registered user names of the client, or of all phones for an admin.
 async fn registrations(app: &App, principal: &Principal) -> Result<usize, ApiError> {
     if principal.is_admin() {
         return Ok(app.status().await?.registrations);

@@ -1,4 +1,4 @@
-//! Webhooks and their deliveries (S88).
+//! Webhook routes (S88).
 
 use std::net::IpAddr;
 
@@ -88,14 +88,14 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A webhook that the caller may see; any other is as good as missing.
+/// Find a webhook that the client may see. Any other is answered 404.
 async fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Webhook, ApiError> {
     let id: WebhookId = id.id()?;
     let found = app.directory_service().store().webhook(&id).await?;
     found.filter(|hook| principal.sees(&hook.user)).ok_or_else(|| Fault::NotFound.into())
 }
 
-/// Plain HTTP is for trials on this machine, where the operator allows it (security.md row 24).
+/// Validate a webhook URL. Plain HTTP and loopback are allowed only for trials, if the operator enables them (security.md row 24).
 fn address(app: &App, url: &str) -> Result<String, ApiError> {
     let refused = |rule| Err(ApiError::field(Fault::BadValue, "url", Some(rule)));
     let trial = app.settings().insecure_webhooks;
@@ -143,7 +143,7 @@ async fn create(
     Ok(with_secret(&app, &hook))
 }
 
-/// The answer that shows the newest secret: there is one for each secret.
+/// Response that shows the newest secret. Each secret is shown in exactly one response.
 fn with_secret(app: &App, hook: &Webhook) -> Json<WebhookAnswer> {
     let secret = webhook_secret(&app.settings().webhook_key, &hook.id, hook.secret).expose().clone();
     Json(WebhookAnswer { success: true, webhook: WebhookView::of(hook, Some(secret)) })

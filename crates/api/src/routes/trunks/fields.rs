@@ -1,4 +1,4 @@
-//! What is said of a trunk over the API, and the rules that it keeps.
+//! Fields of a trunk in requests, with their rules.
 
 use model::trunk::{Did, Source, TrunkHost};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Trunks (S106, S107, S121–S123, S191): an administrator's.
+//! Trunk routes, for administrators (S106, S107, S121–S123, S191).
 
 mod fields;
 pub(crate) mod schemas;
@@ -28,7 +28,7 @@ use fields::{CHANGE, NEW};
 use schemas::{TrunkAnswer, TrunkView, TrunksAnswer};
 use test_call::{TEST, TrunkTestAnswer};
 
-/// How long hosts may take to answer a test: longer than the exchange waits for OPTIONS.
+/// How long a test waits for the hosts: longer than the switch waits for a response to OPTIONS.
 const TEST_PATIENCE: Duration = Duration::from_millis(4500);
 const TEST_POLL: Duration = Duration::from_millis(20);
 
@@ -122,7 +122,7 @@ async fn test(
         Reply::Unknown => return Err(Fault::NotFound.into()),
         other => return Err(out_of_turn(&other)),
     }
-    // The exchange asks the hosts; what they say is seen when it is there.
+    // The switch probes the hosts asynchronously; poll until every host has a fresh result.
     let mut seen = None;
     let waiting = async {
         loop {
@@ -144,7 +144,7 @@ async fn test(
     Ok(Json(TrunkTestAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()), call }))
 }
 
-/// How the trunks are doing.
+/// Status of all trunks.
 pub(crate) async fn statuses(app: &App) -> Result<Vec<TrunkStatus>, ApiError> {
     match app.ask(Command::Trunks).await? {
         Reply::Trunks(all) => Ok(all),

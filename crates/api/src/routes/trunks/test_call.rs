@@ -1,4 +1,4 @@
-//! A test call over a trunk: placed, watched until it is over, and told.
+//! Test call over a trunk: originate it, wait until it has ended, and report.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub(super) const TEST: &[Field] = &[
     Field::new("number", Rule::Dialled, "Call this number over the trunk, and hang up as soon as it answers"),
     Field::new("seconds", Rule::Whole(5, 45), "How long it may ring; 30 where absent"),
 ];
-/// Seconds that it rings where nobody says otherwise.
+/// Default ringing time in seconds.
 const SECONDS: u64 = 30;
-/// Longer than the exchange takes to end a call whose time is over.
+/// Extra time for the switch to end a call whose ringing time is over.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct TrunkTestAnswer {
     pub success: bool,
     pub trunk: TrunkView,
-    /// The test call, where a number was given.
+    /// Result of the test call, if a number was given.
     pub call: Option<TestCallView>,
 }
 
@@ -42,17 +42,17 @@ pub(crate) struct TestCallView {
     pub session_id: String,
     /// Whether it was answered.
     pub answered: bool,
-    /// `completed` where it was answered, else why not: as `endReason` of a session.
+    /// `completed` if it was answered, else the `endReason` of the session.
     pub code: &'static str,
-    /// The same as a sentence.
+    /// The code as a sentence.
     pub reason: &'static str,
-    /// What the carrier answered last.
+    /// SIP status of the carrier's last response.
     pub sip_status: Option<u16>,
-    /// Until it rang.
+    /// Time until it rang, in milliseconds.
     pub ring_ms: Option<u64>,
-    /// Until it was answered.
+    /// Time until it was answered, in milliseconds.
     pub answer_ms: Option<u64>,
-    /// The rules and hosts that it met, one after the other.
+    /// Routing rules and hosts that were tried, in order.
     pub steps: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl TestCallView {
     }
 }
 
-/// Place the call that a form asks for, and wait for its end; nothing where it names no number.
+/// Originate the test call of a form and wait for its end; `None` if the form names no number.
 pub(super) async fn place(
     app: &App,
     principal: &Principal,

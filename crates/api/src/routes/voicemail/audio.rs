@@ -1,4 +1,4 @@
-//! The audio of voicemail: messages to be heard, and the owner's greeting to be heard, sent and taken away.
+//! Voicemail audio routes: download messages, and download, upload or delete the custom greeting.
 
 use axum::Json;
 use axum::extract::{Request, State};
