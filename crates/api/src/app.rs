@@ -222,7 +222,7 @@ impl App {
     /// Delete a voicemail file whose row is gone. A file that cannot be deleted is removed by the sweep at the next start.
     pub(crate) async fn discard(&self, name: String) {
         if let Err(error) = self.shelf().remove(AudioFile::voicemail(name)).await {
-            tracing::warn!(%error, "a file of voicemail cannot be deleted");
+            tracing::warn!(%error, "a voicemail file could not be deleted");
         }
     }
 
@@ -274,7 +274,7 @@ impl App {
 
 /// Log a reply that does not belong to the command, and make it a 500.
 pub(crate) fn out_of_turn(reply: &Reply) -> ApiError {
-    tracing::error!(?reply, "the exchange answered another question");
+    tracing::error!(?reply, "the switch sent an unexpected reply");
     Cause::Internal.into()
 }
 

@@ -40,14 +40,14 @@ faults! {
     WiderKey: 403 "wider_permissions" "A key cannot make a key with more permissions than its own" "Una API key no puede crear otra con más permisos que los suyos";
     NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
     LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
-    MethodNotAllowed: 405 "method_not_allowed" "This resource does not know that method" "Este recurso no conoce ese método";
-    UnknownEvent: 409 "event_id_unknown" "This server never gave out such an event id: begin anew, without it" "Este servidor nunca dio ese identificador de evento: empiece de nuevo, sin él";
-    NotWebSocket: 400 "websocket_required" "Ask for a WebSocket here" "Aquí se pide un WebSocket";
+    MethodNotAllowed: 405 "method_not_allowed" "This resource does not support that method" "Este recurso no admite ese método";
+    UnknownEvent: 409 "event_id_unknown" "This server never issued that event id: start again without it" "Este servidor nunca emitió ese identificador de evento: empiece de nuevo sin él";
+    NotWebSocket: 400 "websocket_required" "This resource needs a WebSocket upgrade" "Este recurso requiere una conexión WebSocket";
     BadIdempotencyKey: 400 "invalid_idempotency_key" "An Idempotency-Key is 1 to 128 visible characters" "Una Idempotency-Key tiene de 1 a 128 caracteres visibles";
     BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";
     TooDeep: 400 "json_too_deep" "The JSON is nested too deeply" "El JSON está anidado demasiado profundo";
     MissingField: 400 "missing_field" "A required field is missing" "Falta un campo obligatorio";
-    UnknownField: 400 "unknown_field" "This field is not known here" "Este campo no se conoce aquí";
+    UnknownField: 400 "unknown_field" "Unknown field" "Campo desconocido";
     WrongType: 400 "wrong_type" "The field has the wrong type" "El campo tiene un tipo incorrecto";
     BadValue: 400 "invalid_value" "The value is not allowed" "El valor no está permitido";
     HostMissing: 400 "invalid_host" "An HTTP/1.1 request has exactly one Host header" "Una solicitud HTTP/1.1 lleva exactamente una cabecera Host";
@@ -55,34 +55,34 @@ faults! {
     BodyTooLarge: 413 "body_too_large" "The body is larger than 64 KB" "El cuerpo supera los 64 KB";
     ImportTooLarge: 413 "import_too_large" "The import is larger than 32 MB: send it in parts" "La importación supera los 32 MB: envíela por partes";
     AudioTooLarge: 413 "audio_too_large" "The audio is larger than 12 MB" "El audio supera los 12 MB";
-    ContentEncoding: 415 "unsupported_content_encoding" "Send the body as it is: no Content-Encoding is read here" "Envíe el cuerpo tal cual: aquí no se lee ningún Content-Encoding";
+    ContentEncoding: 415 "unsupported_content_encoding" "No Content-Encoding is supported: send the body unencoded" "No se admite ningún Content-Encoding: envíe el cuerpo sin codificar";
     MediaType: 415 "unsupported_media_type" "Send the body as application/json" "Envíe el cuerpo como application/json";
-    NumberTaken: 409 "extension_exists" "An extension with this number exists already" "Ya existe una extensión con ese número";
-    UsernameTaken: 409 "username_exists" "This user name exists already" "Ese nombre de usuario ya existe";
+    NumberTaken: 409 "extension_exists" "An extension with this number already exists" "Ya existe una extensión con ese número";
+    UsernameTaken: 409 "username_exists" "This user name already exists" "Ese nombre de usuario ya existe";
     NumberReserved: 409 "reserved_number" "Emergency numbers cannot be extensions" "Los números de emergencia no pueden ser extensiones";
-    RecurringCallLimit: 409 "recurring_call_limit" "The extension has 100 recurring calls, as many as it may have" "La extensión ya tiene 100 llamadas recurrentes, todas las que puede tener";
-    TooManySounds: 409 "too_many_sounds" "The extension has 50 sounds, as many as it may have" "La extensión ya tiene 50 sonidos, todos los que puede tener";
+    RecurringCallLimit: 409 "recurring_call_limit" "The extension already has 100 recurring calls, the maximum" "La extensión ya tiene 100 llamadas recurrentes, el máximo";
+    TooManySounds: 409 "too_many_sounds" "The extension already has 50 sounds, the maximum" "La extensión ya tiene 50 sonidos, el máximo";
     SoundInUse: 409 "sound_in_use" "A recurring call plays this sound: change or remove that first" "Una llamada recurrente reproduce este sonido: cambie o elimine primero esa llamada";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
-    TooManyTrunks: 409 "too_many_trunks" "There are 64 trunks already" "Ya hay 64 troncales";
-    AlreadyThere: 409 "already_exists" "It exists already" "Ya existe";
-    LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be switched off or removed" "La última API key de administrador activa no se puede desactivar ni eliminar";
+    TooManyTrunks: 409 "too_many_trunks" "There are already 64 trunks, the maximum" "Ya hay 64 troncales, el máximo";
+    AlreadyThere: 409 "already_exists" "It already exists" "Ya existe";
+    LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be deactivated or deleted" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
-    NotDead: 409 "delivery_not_dead" "Only a dead delivery can be sent again" "Solo se puede reenviar una entrega muerta";
-    TooManyWebhooks: 409 "too_many_webhooks" "This user has 20 webhooks, as many as one may have" "Este usuario ya tiene 20 webhooks, todos los que puede tener";
+    NotDead: 409 "delivery_not_dead" "Only a dead delivery can be retried" "Solo se puede reenviar una entrega muerta";
+    TooManyWebhooks: 409 "too_many_webhooks" "This user already has 20 webhooks, the maximum" "Este usuario ya tiene 20 webhooks, el máximo";
     IdempotencyMismatch: 409 "idempotency_mismatch" "This Idempotency-Key was used for another request" "Esta Idempotency-Key se usó para otra solicitud";
-    IdempotencyInProgress: 409 "idempotency_in_progress" "The request of this Idempotency-Key is being worked on" "La solicitud de esta Idempotency-Key está en curso";
-    IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped while it worked on the request of this Idempotency-Key: look whether it was done, then ask with a new one" "El servidor se detuvo mientras atendía la solicitud de esta Idempotency-Key: compruebe si se hizo y pida con una nueva";
-    TooManyFollowers: 503 "too_many_followers" "Too many clients follow events now" "Demasiados clientes siguen los eventos ahora";
-    CallNotUp: 409 "call_not_up" "Only a call that is up can be recorded" "Solo se puede grabar una llamada en curso";
-    NothingToRecord: 409 "nothing_to_record" "A call with voicemail or with an announcement cannot be recorded: a message is kept in its mailbox" "No se puede grabar una llamada con el buzón de voz o con un anuncio: los mensajes quedan en su buzón";
+    IdempotencyInProgress: 409 "idempotency_in_progress" "The request with this Idempotency-Key is still in progress" "La solicitud de esta Idempotency-Key está en curso";
+    IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped during the request with this Idempotency-Key: check whether it was executed, then use a new key" "El servidor se detuvo durante la solicitud de esta Idempotency-Key: compruebe si se ejecutó y use una clave nueva";
+    TooManyFollowers: 503 "too_many_followers" "Too many clients are subscribed to events" "Demasiados clientes están suscritos a los eventos";
+    CallNotUp: 409 "call_not_up" "Only an active call can be recorded" "Solo se puede grabar una llamada en curso";
+    NothingToRecord: 409 "nothing_to_record" "A call to voicemail or with an announcement cannot be recorded; voicemail messages are stored in the mailbox" "No se puede grabar una llamada al buzón de voz o con un anuncio; los mensajes se guardan en el buzón";
     NotRecording: 409 "not_recording" "The call is not being recorded" "La llamada no se está grabando";
-    StillRecording: 409 "still_recording" "The recording is still being made" "La grabación todavía está en curso";
-    AudioAway: 503 "audio_unavailable" "The audio cannot be read at present" "El audio no se puede leer en este momento";
+    StillRecording: 409 "still_recording" "The recording is still in progress" "La grabación todavía está en curso";
+    AudioAway: 503 "audio_unavailable" "The audio is temporarily unavailable" "El audio no está disponible temporalmente";
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
-    SwitchAway: 503 "exchange_unavailable" "The SIP side does not answer" "El lado SIP no responde";
-    StoreAway: 503 "store_unavailable" "The database does not answer" "La base de datos no responde";
-    StoreFull: 503 "disk_full" "The disk is full: nothing can be written at present" "El disco está lleno: ahora no se puede escribir nada";
+    SwitchAway: 503 "exchange_unavailable" "The SIP side does not respond" "El lado SIP no responde";
+    StoreAway: 503 "store_unavailable" "The database is unavailable" "La base de datos no está disponible";
+    StoreFull: 503 "disk_full" "The disk is full: nothing can be written" "El disco está lleno: no se puede escribir nada";
     Internal: 500 "internal" "Server error" "Error del servidor";
 }
 
@@ -248,7 +248,7 @@ impl From<Cause> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed");
+        tracing::error!(%error, "a database operation failed");
         match error {
             error if error.is_full() => Fault::StoreFull.into(),
             StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),

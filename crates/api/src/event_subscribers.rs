@@ -122,7 +122,7 @@ impl EventSubscriber {
                 return Err(DisconnectReason::Key);
             }
             let events = self.page().await.map_err(|error| {
-                tracing::error!(%error, "events cannot be read");
+                tracing::error!(%error, "events could not be read; disconnecting the subscriber");
                 DisconnectReason::Store
             })?;
             if !events.is_empty() {

@@ -136,7 +136,7 @@ async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Respo
     let store = app.directory_service().store();
     if response.status() != StatusCode::OK {
         if let Err(error) = store.forget_request(asked).await {
-            tracing::warn!(%error, "a refused request is still written down; it is forgotten later");
+            tracing::warn!(%error, "the idempotency row of a rejected request could not be deleted; retrying in the background");
             tokio::spawn(forget_later(app.clone(), asked.clone()));
         }
         return response;
@@ -150,7 +150,7 @@ async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Respo
         None => Ok(()),
     };
     if let Err(error) = kept {
-        tracing::error!(%error, "an answer is not kept for a repeated request");
+        tracing::error!(%error, "the response of an idempotent request could not be stored");
     }
     Response::from_parts(parts, Body::from(body))
 }

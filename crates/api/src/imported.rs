@@ -88,7 +88,7 @@ impl LineFault {
         LineFault { line, column: None, value: None, kind: Fault::BadValue, why: (en.into(), es.into()) }
     }
 
-    /// The fault without its place: `"3007" exists already`.
+    /// The fault without its place: `"3007" already exists`.
     pub fn sentence(&self, language: Language) -> String {
         let why = match language {
             Language::English => &self.why.0,
@@ -141,21 +141,21 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
         return Err(fault(Column::Number, None, "is missing", "falta").of_kind(Fault::MissingField));
     };
     let number = ExtensionNumber::parse(text)
-        .map_err(|_| fault(Column::Number, Some(text), "is not 2 to 6 digits", "no son de 2 a 6 dígitos"))?;
+        .map_err(|_| fault(Column::Number, Some(text), "must have 2 to 6 digits", "debe tener de 2 a 6 dígitos"))?;
     if let Some(name) = written.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
         return Err(fault(
             Column::Name,
             Some(name),
-            "is not 1 to 64 characters without control characters",
-            "no son de 1 a 64 caracteres sin caracteres de control",
+            "must have 1 to 64 characters, none of them a control character",
+            "debe tener de 1 a 64 caracteres, ninguno de control",
         ));
     }
     if let Some(username) = written.username.filter(|name| !is_username(name)) {
         return Err(fault(
             Column::Username,
             Some(username),
-            "is not 1 to 64 characters out of letters, digits, '_', '.' and '-'",
-            "no son de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
+            "must have 1 to 64 characters: letters, digits, '_', '.' or '-'",
+            "debe tener de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
         ));
     }
     if let Some(password) = written.password {
@@ -171,8 +171,8 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             return Err(fault(
                 Column::Password,
                 None,
-                "must not be published somewhere, nor the number or the user name",
-                "no debe estar publicada en ningún sitio, ni ser el número o el nombre de usuario",
+                "must not be a well-known password, the number or the user name",
+                "no debe ser una contraseña conocida, ni el número o el nombre de usuario",
             ));
         }
     }
@@ -182,8 +182,8 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             fault(
                 Column::Owner,
                 Some(owner),
-                "is not 1 to 128 characters out of letters, digits, '_', '.' and '-'",
-                "no son de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
+                "must have 1 to 128 characters: letters, digits, '_', '.' or '-'",
+                "debe tener de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
             )
         })?,
     };

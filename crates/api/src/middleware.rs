@@ -142,8 +142,8 @@ impl Place {
         }
         if error.is_bare(Fault::MethodNotAllowed) && !allowed.is_empty() {
             let (en, es) = (
-                format!("This resource does not know {}; it knows {allowed}", self.method),
-                format!("Este recurso no conoce {}; conoce {allowed}", self.method),
+                format!("This resource does not support {}; it supports {allowed}", self.method),
+                format!("Este recurso no admite {}; admite {allowed}", self.method),
             );
             return ApiError::said(Fault::MethodNotAllowed, (&en, &es));
         }

@@ -33,7 +33,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Centralita",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "SIP server, telephone exchange and REST API in one program.",
+            "description": "SIP server, PBX and REST API in one program.",
             "license": {"name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT"}
         },
         "servers": [{"url": "/"}],
@@ -62,7 +62,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     if route.method == "post" && route.need != Access::Nothing {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "A request that is repeated with it within 24 hours is done once and answered as the first time",
+            "description": "Makes retries safe: a request that is repeated with the same value within 24 hours is executed once and answered as the first time",
             "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}
         }));
     }
@@ -74,7 +74,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         if let Some(alias) = field.alias {
             parameters.push(json!({
                 "name": alias, "in": "query", "required": false, "deprecated": true,
-                "description": format!("The same as {}", field.name), "schema": schema_of(field)
+                "description": format!("Same as {}", field.name), "schema": schema_of(field)
             }));
         }
     }
@@ -116,7 +116,7 @@ fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
 
 fn description(need: Access) -> String {
     match need {
-        Access::Nothing => "Needs no key.".into(),
+        Access::Nothing => "Public: needs no key.".into(),
         Access::Key => "Needs any active key.".into(),
         Access::Permission(permission) => {
             format!("Needs a key with the permission `{}`.", permission.as_str())
@@ -166,16 +166,16 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
             let content = json!({"audio/ogg": ogg, "audio/wav": wav});
             responses.insert(
                 "206".into(),
-                json!({"description": "The part that was asked for", "content": content}),
+                json!({"description": "The requested byte range", "content": content}),
             );
             content
         }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
     if matches!(route.answer, Answer::Socket) {
-        responses.insert("101".into(), json!({"description": "A WebSocket from here on"}));
+        responses.insert("101".into(), json!({"description": "Switched to the WebSocket protocol"}));
     } else {
-        responses.insert("200".into(), json!({"description": "Done", "content": content}));
+        responses.insert("200".into(), json!({"description": "Success", "content": content}));
     }
     let mut statuses: Vec<u16> = route.also.to_vec();
     if !matches!(route.need, Access::Nothing | Access::Hello) {
@@ -228,16 +228,16 @@ fn reference(name: &str) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        400 => "A value is wrong: `field` names it",
-        401 => "No key, or none that is valid and active",
-        403 => "The key may not do this, or policy forbids it",
-        404 => "There is no such thing, or it is somebody else's",
-        409 => "It contradicts what is there",
-        413 => "The body is larger than 64 KB, an import larger than 32 MB",
-        415 => "The body is not application/json",
-        416 => "The part that was asked for is not there",
+        400 => "A value is invalid; `field` names it",
+        401 => "No valid and active key",
+        403 => "The key lacks the permission, or a policy forbids it",
+        404 => "The resource does not exist, or belongs to another user",
+        409 => "Conflict with the current state",
+        413 => "The body is too large: more than 64 KB, or 32 MB for an import",
+        415 => "The Content-Type or Content-Encoding of the body is not supported",
+        416 => "The requested range does not exist",
         429 => "Too many requests, or too many calls",
-        503 => "Something that is needed is away or not configured",
+        503 => "A required component is unavailable or not configured",
         _ => "Server error",
     }
 }

@@ -92,24 +92,24 @@ fn welcome_page(language: Language) -> String {
     let (code, says, links) = match language {
         Language::English => (
             "en",
-            "This is a telephone exchange. Programs speak to it under <code>/api/v1</code>, with the key that lies in <code>admin.key</code> of \
+            "This is a PBX. Programs use its API under <code>/api/v1</code> with the key in the file <code>admin.key</code> of \
              its data directory.",
             [
-                "The API, to read and to try",
-                "The same for machines (OpenAPI)",
-                "Whether the server lives",
-                "Whether it takes calls",
+                "API reference, with forms to try it",
+                "OpenAPI document",
+                "Liveness probe",
+                "Readiness probe",
             ],
         ),
         Language::Spanish => (
             "es",
-            "Esto es una centralita telefónica. Los programas le hablan en <code>/api/v1</code>, con la clave que está en <code>admin.key</code> \
+            "Esto es una centralita telefónica. Los programas usan su API en <code>/api/v1</code> con la clave del archivo <code>admin.key</code> \
              de su carpeta de datos.",
             [
-                "La API, para leerla y probarla",
-                "Lo mismo para máquinas (OpenAPI)",
-                "Si el servidor está vivo",
-                "Si acepta llamadas",
+                "Referencia de la API, con formularios para probarla",
+                "Documento OpenAPI",
+                "Sonda de actividad (liveness)",
+                "Sonda de disponibilidad (readiness)",
             ],
         ),
     };

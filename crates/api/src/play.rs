@@ -32,7 +32,7 @@ pub(crate) async fn play(
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Fault::NotFound.into()),
         Err(error) => {
-            tracing::error!(%error, name, "audio cannot be read");
+            tracing::error!(%error, name, "an audio file could not be opened");
             return Err(Fault::AudioAway.into());
         }
     };

@@ -58,7 +58,7 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
     if lines.is_empty() {
         return Err(LineFault::of_line(
             1,
-            "there is no extension in this file",
+            "the file contains no extension",
             "no hay ninguna extensión en este archivo",
         ));
     }
@@ -132,15 +132,15 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
             let cell = crate::input::shown(cell);
             return Err(LineFault::of_line(
                 line,
-                format!("there is no column {cell:?}; known are: {known}"),
-                format!("no existe la columna {cell:?}; se conocen: {known}"),
+                format!("unknown column {cell:?}; known columns: {known}"),
+                format!("columna desconocida {cell:?}; columnas conocidas: {known}"),
             ));
         }
         if column.is_some() && named.iter().take(n).any(|earlier| earlier == column) {
             let cell = crate::input::shown(cell);
             return Err(LineFault::of_line(
                 line,
-                format!("the column {cell:?} is there twice"),
+                format!("the column {cell:?} appears twice"),
                 format!("la columna {cell:?} aparece dos veces"),
             ));
         }
@@ -148,7 +148,7 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
     if !named.contains(&Some(Column::Number)) {
         return Err(LineFault::of_line(
             line,
-            "there is no column number",
+            "the column number is missing",
             "falta la columna number (número)",
         ));
     }
@@ -187,12 +187,12 @@ fn written<'r>(
             let (has, wanted) = (record.len(), columns.len());
             return Err(LineFault::of_line(
                 line,
-                format!("has {has} fields, and there are {wanted} columns"),
-                format!("tiene {has} campos, y hay {wanted} columnas"),
+                format!("has {has} fields, but there are {wanted} columns"),
+                format!("tiene {has} campos, pero hay {wanted} columnas"),
             ));
         };
         if cell.contains(['\n', '\r']) {
-            let quote = "a field holds the end of a line: is a quote opened and not closed?";
+            let quote = "a field contains a line break: is a quote not closed?";
             let comillas = "un campo contiene un fin de línea: ¿hay unas comillas sin cerrar?";
             return Err(LineFault::new(line, *column, None, (quote.into(), comillas.into())));
         }
@@ -237,8 +237,8 @@ mod tests {
         let line = &read(german.as_bytes()).unwrap()[0];
         assert_eq!((line.display_name.as_deref(), line.username.as_deref()), (Some("Pérez; Ana"), None));
         assert_eq!(line.pin.as_ref().unwrap().expose(), "4711");
-        let plain = read(b"# old office\n\n3007,ana,one-long-word,user_7\nsep").unwrap_err();
-        assert_eq!(plain, "line 4: number: \"sep\" is not 2 to 6 digits");
+        let plain = read(b"# old PBX\n\n3007,ana,one-long-word,user_7\nsep").unwrap_err();
+        assert_eq!(plain, "line 4: number: \"sep\" must have 2 to 6 digits");
         let sep = read(b"sep=;\r\nnumber;password\r\n3007;a,b\r\n").unwrap();
         assert_eq!((sep[0].line, sep[0].password.as_ref().unwrap().expose().as_str()), (3, "a,b"));
         assert!(read(b"number,name\n3007,Ana\n").unwrap()[0].password.is_none());
@@ -248,20 +248,20 @@ mod tests {
     fn what_is_wrong_is_named_with_its_line_and_its_column() {
         let long = format!("3007,ana,{}", "x".repeat(300));
         for (text, why) in [
-            ("", "line 1: there is no extension"),
-            ("number,password\n", "line 1: there is no extension"),
-            ("3007,ana,\"open\n3008,berta,two\n", "line 1: password: a field holds the end of a line"),
+            ("", "line 1: the file contains no extension"),
+            ("number,password\n", "line 1: the file contains no extension"),
+            ("3007,ana,\"open\n3008,berta,two\n", "line 1: password: a field contains a line break"),
             (&long, "line 1: password: must have 1 to 256 characters"),
-            ("3007,ana,123456", "line 1: password: must not be published"),
-            ("3007,a b,long-enough", "line 1: username: \"a b\" is not 1 to 64"),
-            ("number,name\n3007,Ana\n3,Eva\n", "line 3: number: \"3\" is not 2 to 6"),
-            ("number,colour\n3007,red\n", "line 1: there is no column \"colour\"; known are: number, name,"),
-            ("name,password\nAna,x\n", "line 1: there is no column number"),
-            ("number,number\n3007,3007\n", "line 1: the column \"number\" is there twice"),
-            ("number,name\n3007,Ana,x\n", "line 2: has 3 fields, and there are 2 columns"),
+            ("3007,ana,123456", "line 1: password: must not be a well-known"),
+            ("3007,a b,long-enough", "line 1: username: \"a b\" must have 1 to 64"),
+            ("number,name\n3007,Ana\n3,Eva\n", "line 3: number: \"3\" must have 2 to 6"),
+            ("number,colour\n3007,red\n", "line 1: unknown column \"colour\"; known columns: number, name,"),
+            ("name,password\nAna,x\n", "line 1: the column number is missing"),
+            ("number,number\n3007,3007\n", "line 1: the column \"number\" appears twice"),
+            ("number,name\n3007,Ana,x\n", "line 2: has 3 fields, but there are 2 columns"),
             ("number,name\n,Ana\n", "line 2: number: is missing"),
-            ("number,pin\n3007,1234\n", "line 2: voicemail PIN: is the first that anybody tries"),
-            ("number,owner\n3007,a b\n", "line 2: owner: \"a b\" is not 1 to 128"),
+            ("number,pin\n3007,1234\n", "line 2: voicemail PIN: is too easy to guess"),
+            ("number,owner\n3007,a b\n", "line 2: owner: \"a b\" must have 1 to 128"),
         ] {
             let fault = read(text.as_bytes()).unwrap_err();
             assert!(fault.starts_with(why), "{text:?}: {fault}");

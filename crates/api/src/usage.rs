@@ -48,7 +48,7 @@ impl Usage {
             })
             .collect();
         if let Err(error) = store.key_used(&uses).await {
-            tracing::error!(%error, "the use of keys was not written");
+            tracing::error!(%error, "API key uses could not be written; retrying later");
             let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
             for one in uses {
                 let row = rows.entry((one.key, one.route, one.ip, one.status)).or_default();

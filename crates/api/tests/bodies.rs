@@ -155,18 +155,18 @@ async fn a_table_is_imported_and_its_faults_are_named_by_line_and_column() {
             "extension_exists",
             1,
             "extensionNumber",
-            "line 1: number: \"3006\" exists already",
+            "line 1: number: \"3006\" already exists",
         ),
-        ("4000,a b,hush-hush-x\n", "invalid_value", 1, "username", "line 1: username: \"a b\" is not"),
+        ("4000,a b,hush-hush-x\n", "invalid_value", 1, "username", "line 1: username: \"a b\" must have"),
         (
             "4000,x,\"hush\n4001,y,hush-hush\n",
             "invalid_value",
             1,
             "password",
-            "line 1: password: a field holds the end of a line",
+            "line 1: password: a field contains a line break",
         ),
-        ("4000,x,123456\n", "invalid_value", 1, "password", "line 1: password: must not be published"),
-        ("number\n\n# none\n", "invalid_value", 1, "", "line 1: there is no extension in this file"),
+        ("4000,x,123456\n", "invalid_value", 1, "password", "line 1: password: must not be a well-known password"),
+        ("number\n\n# none\n", "invalid_value", 1, "", "line 1: the file contains no extension"),
     ] {
         let answer = sent(&house, IMPORT, "text/csv", None, table.to_owned()).await;
         assert!(!answer.text.contains("hush"), "{}", answer.text);

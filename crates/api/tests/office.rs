@@ -49,10 +49,10 @@ async fn an_import_with_a_bad_line_imports_nothing() {
     let office = house.app.directory_service();
     let good = || line(2001, "anna", "user_123");
     for (bad, why) in [
-        (line(1001, "berta", "x"), (Column::Number, "\"1001\" exists already")),
+        (line(1001, "berta", "x"), (Column::Number, "\"1001\" already exists")),
         (line(2001, "berta", "x"), (Column::Number, "\"2001\" is the same as in line 1")),
         (line(2002, "anna", "x"), (Column::Username, "\"anna\" is the same as in line 1")),
-        (line(2002, "1001", "x"), (Column::Username, "\"1001\" exists already")), // would answer for another's number (S39)
+        (line(2002, "1001", "x"), (Column::Username, "\"1001\" already exists")), // would authenticate for another extension's number (S39)
         (line(2002, "2001", "x"), (Column::Username, "\"2001\" is the number of the extension in line 1")),
         (line(911, "berta", "x"), (Column::Number, "\"911\" is an emergency number")),
     ] {

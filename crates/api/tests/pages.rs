@@ -29,7 +29,7 @@ async fn the_root_says_where_to_go_to_people_and_to_programs() {
     assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
     assert!(page.text.contains("href=\"/docs\"") && page.text.contains("centralita telefónica"));
     let english = ask(&house, "GET", "/", &browser[..1]).await;
-    assert!(english.text.contains("telephone exchange") && english.text.contains("<html lang=\"en\">"));
+    assert!(english.text.contains("This is a PBX") && english.text.contains("<html lang=\"en\">"));
 }
 
 #[tokio::test]

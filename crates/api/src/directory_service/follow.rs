@@ -31,8 +31,8 @@ impl DirectoryService {
         loop {
             beat.tick().await;
             match (self.inner.read_news().await, failing) {
-                (Ok(()), true) => tracing::info!("other nodes' changes are read again"),
-                (Err(error), false) => tracing::error!(%error, "other nodes' changes cannot be read"),
+                (Ok(()), true) => tracing::info!("directory replication works again"),
+                (Err(error), false) => tracing::error!(%error, "directory replication failed: changes of other nodes cannot be read; retrying"),
                 (Ok(()), false) | (Err(_), true) => continue,
             }
             failing = !failing;

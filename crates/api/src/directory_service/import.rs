@@ -116,7 +116,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
                 ("is an emergency number".into(), "es un número de emergencia".into()),
             ),
             _ => {
-                line.fault(Fault::NumberTaken, Column::Number, ("exists already".into(), "ya existe".into()))
+                line.fault(Fault::NumberTaken, Column::Number, ("already exists".into(), "ya existe".into()))
             }
         })?;
         if let Some(first) = numbers.insert(line.number.as_str(), line.line) {
@@ -126,7 +126,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
             return Err(line.fault(
                 Fault::UsernameTaken,
                 Column::Username,
-                ("exists already".into(), "ya existe".into()),
+                ("already exists".into(), "ya existe".into()),
             ));
         }
         if let Some(first) = usernames.insert(line.username(), line.line) {
@@ -151,7 +151,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
             Fault::MissingField,
             Column::Password,
             (
-                format!("is missing: at most {MADE} lines of an import may have none, since what is made is shown in the answer"),
+                format!("is missing: at most {MADE} lines of an import may have no password, because generated ones are shown in the response"),
                 format!("falta: como máximo {MADE} líneas pueden ir sin ella, porque las creadas se muestran en la respuesta"),
             ),
         )),

@@ -70,7 +70,7 @@ impl Actor {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The extension number is already used.
-    #[error("extension {0} exists already")]
+    #[error("extension {0} already exists")]
     NumberTaken(ExtensionNumber),
     /// Emergency numbers cannot be extensions.
     #[error("{0} is an emergency number")]
@@ -97,19 +97,19 @@ pub enum DirectoryError {
     #[error(transparent)]
     BadTrunk(#[from] TrunkError),
     /// The limit of 64 trunks is reached.
-    #[error("there are 64 trunks already")]
+    #[error("there are already 64 trunks, the maximum")]
     TooManyTrunks,
     /// The number in this field may never be called by forwarding or by a schedule.
-    #[error("{1:?}: such a number may not be called this way")]
+    #[error("{0}: this number may not be called ({1:?})")]
     ForbiddenNumber(&'static str, Cause),
     /// Only an administrator may widen the dial permissions of an extension.
-    #[error("dial permissions are widened by an administrator")]
+    #[error("only an administrator may widen dial permissions")]
     WiderDialling,
     /// The PIN is malformed or too weak.
     #[error(transparent)]
     BadPin(model::voicemail::PinError),
     /// The e-mail address is malformed.
-    #[error("not an address of mail")]
+    #[error("not an e-mail address")]
     BadEmail,
     /// The limit of recurring calls of the extension is reached.
     #[error("the extension has too many recurring calls")]
@@ -118,7 +118,7 @@ pub enum DirectoryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The task that writes the change panicked.
-    #[error("the office's task has died")]
+    #[error("the task that writes to the directory panicked")]
     Died,
 }
 
@@ -274,7 +274,7 @@ impl DirectoryService {
         tokio::spawn(async move {
             let kind = event.kind;
             if let Err(error) = store.audit(actor.audit(at, event)).await {
-                tracing::error!(%error, kind, "an audit event was not written");
+                tracing::error!(%error, kind, "an audit event could not be written");
             }
         });
     }
@@ -282,6 +282,6 @@ impl DirectoryService {
 
 impl fmt::Debug for DirectoryService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Office").finish_non_exhaustive()
+        f.debug_struct("DirectoryService").finish_non_exhaustive()
     }
 }

@@ -172,8 +172,8 @@ pub(crate) fn pin_sentence(error: PinError) -> (&'static str, &'static str) {
     match error {
         PinError::Shape => ("must have 4 to 10 digits", "debe tener de 4 a 10 dígitos"),
         PinError::Weak => (
-            "is the first that anybody tries: no repeated digit, no row of digits, not the extension's own number",
-            "es lo primero que se prueba: ni dígitos repetidos, ni seguidos, ni el número de la extensión",
+            "is too easy to guess: no repeated digit, no sequence of digits, not the extension's own number",
+            "es demasiado fácil de adivinar: ni dígitos repetidos, ni seguidos, ni el número de la extensión",
         ),
     }
 }

@@ -91,8 +91,8 @@ impl Body {
                 Err(ApiError::said(
                     Fault::BadJson,
                     (
-                        &format!("The body is not JSON: it breaks off or goes wrong at {place}"),
-                        &format!("El cuerpo no es JSON: se corta o falla en la {lugar}"),
+                        &format!("The body is not valid JSON: error at {place}"),
+                        &format!("El cuerpo no es JSON válido: error en la {lugar}"),
                     ),
                 ))
             }

@@ -123,7 +123,7 @@ impl Form {
     fn complete(self, fields: &'static [Field]) -> Result<Form, ApiError> {
         match fields.iter().find(|field| field.required && !self.values.contains_key(field.name)) {
             Some(missing) => {
-                let rule = ("required, and missing", "es obligatorio y falta");
+                let rule = ("required but missing", "es obligatorio y falta");
                 Err(ApiError::field(Fault::MissingField, missing.name, Some(rule)))
             }
             None => Ok(self),
@@ -201,11 +201,11 @@ fn unknown(name: &str, fields: &[Field]) -> ApiError {
     let known = known.join(", ");
     let (en, es) = if known.is_empty() {
         (
-            "is not known here, where there is no field at all".into(),
-            "no se conoce aquí, donde no hay campo alguno".into(),
+            "unknown field; no fields are allowed here".into(),
+            "campo desconocido; aquí no se admite ninguno".into(),
         )
     } else {
-        (format!("is not known here; known are: {known}"), format!("no se conoce aquí; se conocen: {known}"))
+        (format!("unknown field; allowed fields: {known}"), format!("campo desconocido; campos admitidos: {known}"))
     };
     ApiError::field(Fault::UnknownField, &shown(name), Some((&en, &es)))
 }

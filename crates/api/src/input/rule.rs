@@ -274,17 +274,17 @@ impl Rule {
     fn fixed_sentence(self) -> Sentence {
         match self {
             Rule::Id => (
-                "must be 1 to 128 characters out of letters, digits, '_', '.' and '-'",
+                "must have 1 to 128 characters: letters, digits, '_', '.' or '-'",
                 "debe tener de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
             ),
             Rule::ExtensionNumber => ("must have 2 to 6 digits", "debe tener de 2 a 6 dígitos"),
             Rule::Dialled => (
-                "must be 1 to 32 characters out of 0-9, * and #, with a + before them or not",
+                "must have 1 to 32 characters: 0-9, * or #, optionally after a leading +",
                 "debe tener de 1 a 32 caracteres: 0-9, * y #, con o sin + delante",
             ),
             Rule::Destination | Rule::Origin => (
-                "must be a number, a user name, or a SIP URI of our domain",
-                "debe ser un número, un nombre de usuario o un URI SIP de nuestro dominio",
+                "must be a number, a user name, or a SIP URI of the server's domain",
+                "debe ser un número, un nombre de usuario o un URI SIP del dominio del servidor",
             ),
             Rule::Flag => ("must be true or false", "debe ser true o false"),
             Rule::Permissions => (
@@ -297,8 +297,8 @@ impl Rule {
                 "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
             ),
             Rule::Zone => (
-                "must be a name of the IANA database, such as America/New_York",
-                "debe ser un nombre de la base IANA, como America/New_York",
+                "must be an IANA time zone, such as America/New_York",
+                "debe ser una zona horaria IANA, como America/New_York",
             ),
             Rule::DaysOfWeek => (
                 "must be a list of different days from 0 (Sunday) to 6 (Saturday)",
@@ -317,8 +317,8 @@ impl Rule {
                 "debe ser un objeto con mode (sequential o simultaneous) y de 1 a 10 numbers, cada uno con 5 a 300 ringSeconds",
             ),
             Rule::Instant => (
-                "must be a point in time like 2026-11-21T09:30:00Z",
-                "debe ser un instante como 2026-11-21T09:30:00Z",
+                "must be an RFC 3339 timestamp, such as 2026-11-21T09:30:00Z",
+                "debe ser una fecha y hora RFC 3339, como 2026-11-21T09:30:00Z",
             ),
             Rule::Beginning => (
                 "must be the first characters of a number or a user name",
@@ -391,7 +391,7 @@ fn unknown_kinds(value: &Value) -> (String, String) {
     };
     let Some(wrong) = sent.into_iter().find(|kind| !is_kind(kind)) else {
         return (
-            format!("must be at most {KINDS} types of events"),
+            format!("must have at most {KINDS} event types"),
             format!("debe tener como máximo {KINDS} tipos de evento"),
         );
     };
@@ -401,8 +401,8 @@ fn unknown_kinds(value: &Value) -> (String, String) {
     let known = if near.is_empty() { all().collect::<Vec<_>>().join(", ") } else { near.join(", ") };
     let wrong = super::shown(wrong);
     (
-        format!("there is no type of event {wrong:?}; there are: {known}"),
-        format!("no existe el tipo de evento {wrong:?}; existen: {known}"),
+        format!("unknown event type {wrong:?}; known types: {known}"),
+        format!("tipo de evento desconocido {wrong:?}; tipos conocidos: {known}"),
     )
 }
 

@@ -26,8 +26,8 @@ use crate::schemas::{CallsAnswer, Session, direction_of};
 
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
-    Field::new("active", Rule::Flag, "Only calls that are up, or only those that are over"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the previous page"),
+    Field::new("active", Rule::Flag, "true: only active calls; false: only ended calls"),
     Field::new(
         "status",
         Rule::OneOf(&[
@@ -47,10 +47,10 @@ const LIST: &[Field] = &[
         Rule::OneOf(&["internal", "inbound", "outbound"]),
         "Only calls of this direction",
     ),
-    Field::new("userId", Rule::Id, "Only calls of this user; another than oneself only for administrators"),
-    Field::new("number", Rule::Beginning, "Only calls from or to a number that begins so"),
-    Field::new("since", Rule::Instant, "Only calls that began then or later"),
-    Field::new("until", Rule::Instant, "Only calls that began before"),
+    Field::new("userId", Rule::Id, "Only calls of this user; only administrators may name another user"),
+    Field::new("number", Rule::Beginning, "Only calls from or to a number that begins with this text"),
+    Field::new("since", Rule::Instant, "Only calls that started at this time or later"),
+    Field::new("until", Rule::Instant, "Only calls that started before this time"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {

@@ -30,22 +30,22 @@ use crate::routes::LIMIT;
 use crate::schemas::{EventView, EventsAnswer};
 use crate::source::Source;
 
-const TYPE: Field = Field::new("type", Rule::Kinds, "Only of these types, with commas between them");
+const TYPE: Field = Field::new("type", Rule::Kinds, "Only events of these types, separated by commas");
 const USER: Field =
-    Field::new("userId", Rule::Id, "Only events of this user; another's need admin or events:read")
+    Field::new("userId", Rule::Id, "Only events of this user; another user's need admin or events:read")
         .or("user");
 const SEEN: Field =
-    Field::new("cursor", Rule::Cursor(Paging::Event), "The id of the last event that was seen");
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The id of the last event that was received");
 const LIST: &[Field] = &[
     TYPE,
     USER,
-    Field::new("since", Rule::Instant, "Only what happened then or later"),
+    Field::new("since", Rule::Instant, "Only events of this time or later"),
     Field::new(
         "order",
         Rule::OneOf(&["desc", "asc"]),
-        "Newest first, or oldest first for who follows; desc where absent",
+        "desc: newest first; asc: oldest first, for clients that poll for new events; desc if absent",
     ),
-    Field::new("cursor", Rule::Cursor(Paging::Event), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The nextCursor of the previous page"),
     LIMIT,
 ];
 const FOLLOW: &[Field] = &[TYPE, USER, SEEN];
@@ -58,12 +58,12 @@ pub(crate) fn routes() -> Vec<Route> {
     let route =
         |place, summary, need, answer, handler| Route::new(place, "events", summary, need, answer, handler);
     vec![
-        route(("get", "/api/v1/events"), "What happened", Access::Key, Answer::json::<EventsAnswer>(), get(list))
+        route(("get", "/api/v1/events"), "List events", Access::Key, Answer::json::<EventsAnswer>(), get(list))
             .query(LIST)
             .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/stream"),
-            "What happens, as Server-Sent Events; Last-Event-ID resumes",
+            "Event stream (Server-Sent Events); Last-Event-ID resumes it",
             Access::Key,
             Answer::EventStream,
             get(stream),
@@ -72,7 +72,7 @@ pub(crate) fn routes() -> Vec<Route> {
         .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/ws"),
-            "What happens, over a WebSocket; without a key in the header the first message is {\"authorization\": \"Bearer …\"}",
+            "Event stream over a WebSocket; without a key in the header, the first message must be {\"authorization\": \"Bearer …\"}",
             Access::Hello,
             Answer::Socket,
             get(socket),

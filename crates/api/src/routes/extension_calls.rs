@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/voip/extensions/{id}/call"),
             "extensions",
-            "Ring the extension, then the destination, and connect them",
+            "Call the extension, then the destination, and connect them",
             Access::Permission(Permission::Call),
             Answer::json::<ExtensionCallAnswer>(),
             post(call),

@@ -29,58 +29,58 @@ use crate::{App, warnings};
 const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const NAME: Field =
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent");
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name; the number if absent");
 const CREATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial; the next free one where absent"),
+    Field::new("userId", Rule::Id, "Owner of the extension; the owner of the key if absent"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "Number of the extension; the lowest free one if absent"),
     NAME,
 ];
 const CHANGE: &[Field] = &[
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name"),
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial"),
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "Number of the extension"),
     Field::new(
         "status",
         Rule::OneOf(&["active", "inactive"]),
         "An inactive extension neither registers nor rings",
     ),
     Field::new("forwardingEnabled", Rule::Flag, "Whether calls are forwarded"),
-    Field::new("forwardingNumber", Rule::Dialled, "Where to").nullable(),
-    Field::new("forwardingMode", Rule::OneOf(&["always", "busy", "noAnswer", "unreachable"]), "When"),
-    Field::new("voicemailEnabled", Rule::Flag, "Whether voicemail takes what nobody answers"),
-    Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
-    Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
-    Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+    Field::new("forwardingNumber", Rule::Dialled, "Number to which calls are forwarded").nullable(),
+    Field::new("forwardingMode", Rule::OneOf(&["always", "busy", "noAnswer", "unreachable"]), "Condition for forwarding"),
+    Field::new("voicemailEnabled", Rule::Flag, "Whether unanswered calls go to voicemail"),
+    Field::new("doNotDisturb", Rule::Flag, "Whether calls are rejected (do not disturb)"),
+    Field::new("callWaiting", Rule::Flag, "Whether a second call rings during a call"),
+    Field::new("ringSeconds", Rule::Whole(5, 300), "Ringing time in seconds"),
     Field::new(
         "dialPermissions",
         Rule::DialPermissions,
-        "What it may dial; what is absent stays; only an admin key widens it",
+        "Classes of numbers that it may dial; absent classes are unchanged; only an admin key may add one",
     ),
-    Field::new("followMe", Rule::FollowMe, "Where its owner is looked for, in turn or all at once")
+    Field::new("followMe", Rule::FollowMe, "Further numbers that ring, one after the other or all at once; null turns it off")
         .nullable(),
     Field::new(
         "recordCalls",
         Rule::OneOf(&["default", "none", "inbound", "outbound", "all"]),
-        "Which of its calls are recorded; default is what the configuration says",
+        "Which of its calls are recorded automatically; default follows the configuration",
     ),
-    Field::new("timezone", Rule::Zone, "Of schedules that name none; the server's where null").nullable(),
+    Field::new("timezone", Rule::Zone, "Time zone of schedules that name none; null for the server's").nullable(),
 ];
 const LIST: &[Field] = &[
     Field::new(
         "scope",
         Rule::OneOf(&["own", "all"]),
-        "All of them needs an admin key, which lists all where absent",
+        "all needs an admin key; if absent, an admin key lists all and any other key its own",
     ),
     LIMIT,
     CURSOR,
 ];
 const PAGED: &[Field] = &[LIMIT, CURSOR];
-const DELETE: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that it is in")];
+const DELETE: &[Field] = &[Field::new("force", Rule::Flag, "End the active calls of the extension")];
 
 pub(crate) fn routes() -> Vec<Route> {
     let one = Answer::json::<ExtensionAnswer>;
     let many = Answer::json::<ExtensionsAnswer>;
     let tag = "extensions";
-    let change = || (CHANGE, "Change some of an extension");
+    let change = || (CHANGE, "Change an extension; absent fields are unchanged");
     let id = "/api/v1/voip/extensions/{id}";
     vec![
         Route::new(
@@ -101,19 +101,19 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/user/{id}"),
             tag,
-            "Extensions of a user",
+            "List the extensions of a user",
             SIP,
             many(),
             get(of_user),
         )
         .query(PAGED),
-        Route::new(("get", id), tag, "One extension", SIP, one(), get(show)),
+        Route::new(("get", id), tag, "Get an extension", SIP, one(), get(show)),
         Route::new(("put", id), tag, change().1, SIP, one(), put(update)).body(change().0).also(&[409]),
         Route::new(("patch", id), tag, change().1, SIP, one(), patch(update)).body(change().0).also(&[409]),
         Route::new(
             ("delete", id),
             tag,
-            "Remove an extension",
+            "Delete an extension",
             SIP,
             Answer::json::<Success>(),
             delete(remove),
@@ -123,7 +123,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/voip/extensions/{id}/credentials/reset"),
             tag,
-            "A new password for an extension",
+            "Generate a new password for an extension",
             SIP,
             one(),
             post(reset),

@@ -23,14 +23,14 @@ const LIFT: &[Field] = &[
     Field::new(
         "address",
         Rule::Label(64),
-        "Whose bans end: an address, or a network of IPv6 as it is listed",
+        "Source address whose bans are lifted; an IPv6 network as it is listed",
     )
     .required(),
     Field::new("username", Rule::Label(64), "Only the ban of this user name"),
 ];
 
 const ADDRESS: (&str, &str) = (
-    "is no address; write 192.0.2.7 or 2001:db8::/64",
+    "is not an address; write 192.0.2.7 or 2001:db8::/64",
     "no es una dirección; escriba 192.0.2.7 o 2001:db8::/64",
 );
 
@@ -59,7 +59,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/guard/bans"),
             "guard",
-            "Sources that are ignored after too many wrong passwords",
+            "List sources whose messages are dropped after too many wrong passwords",
             Access::Admin,
             bans(),
             get(list),
@@ -68,7 +68,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/guard/bans"),
             "guard",
-            "End the bans of a source; answers which they were",
+            "Lift the bans of a source; the response lists them",
             Access::Admin,
             bans(),
             delete(lift),

@@ -18,15 +18,15 @@ use crate::{App, DirectoryError, Imported};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial").required(),
-    Field::new("username", Rule::Label(PASSWORD_CHARS), "The digest user name").required(),
-    Field::new("password", Rule::Label(PASSWORD_CHARS), "The digest password").required(),
-    Field::new("userId", Rule::Id, "Whose").required(),
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent"),
-    Field::new("voicemailPin", Rule::Label(10), "The PIN of its mailbox, 4 to 10 digits"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "Number of the extension").required(),
+    Field::new("username", Rule::Label(PASSWORD_CHARS), "Digest user name").required(),
+    Field::new("password", Rule::Label(PASSWORD_CHARS), "Digest password").required(),
+    Field::new("userId", Rule::Id, "Owner of the extension").required(),
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name; the number if absent"),
+    Field::new("voicemailPin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits"),
 ];
 const IMPORT: &[Field] =
-    &[Field::new(LIST, Rule::Lines(LINE, IMPORT_LINES), "The extensions; all are made, or none").required()];
+    &[Field::new(LIST, Rule::Lines(LINE, IMPORT_LINES), "The extensions; either all are created or none").required()];
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![

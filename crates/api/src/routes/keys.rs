@@ -23,37 +23,37 @@ use crate::schemas::{
 use crate::{App, Patch};
 
 const GENERATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the asking key where absent"),
-    Field::new("name", Rule::Label(KEY_NAME_CHARS), "What its owner calls it"),
-    Field::new("permissions", Rule::Permissions, "What it may do: at most what the asking key may"),
+    Field::new("userId", Rule::Id, "Owner of the new key; the owner of the requesting key if absent"),
+    Field::new("name", Rule::Label(KEY_NAME_CHARS), "Name of the key"),
+    Field::new("permissions", Rule::Permissions, "Permissions of the new key; at most those of the requesting key"),
     Field::new(
         "requestsPerMinute",
         Rule::Whole(1, 1_000_000),
-        "Its own limit; only an admin key may set one",
+        "Rate limit of the key; only an admin key may set one",
     ),
     EXPIRES,
 ];
 const EXPIRES: Field =
-    Field::new("expiresAt", Rule::Instant, "When it stops being accepted; never where absent").nullable();
+    Field::new("expiresAt", Rule::Instant, "Expiry of the key; none if absent").nullable();
 const CHANGE: &[Field] = &[
-    Field::new("name", Rule::Label(KEY_NAME_CHARS), "What its owner calls it"),
+    Field::new("name", Rule::Label(KEY_NAME_CHARS), "Name of the key"),
     Field::new(
         "requestsPerMinute",
         Rule::Whole(1, 1_000_000),
-        "Its own limit, or null for the server's; only an admin key may set one",
+        "Rate limit of the key, or null for the server's default; only an admin key may set it",
     )
     .nullable(),
     Field::new(
         "expiresAt",
         Rule::Instant,
-        "When it stops being accepted, or null; only an admin key may put it off",
+        "Expiry of the key, or null for none; only an admin key may extend it",
     )
     .nullable(),
 ];
 const USAGE: &[Field] =
-    &[LIMIT, Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before")];
+    &[LIMIT, Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the previous page")];
 const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only keys of this user"), LIMIT, CURSOR];
-const TOGGLE: &[Field] = &[Field::new("active", Rule::Flag, "The wanted state; the other one where absent")];
+const TOGGLE: &[Field] = &[Field::new("active", Rule::Flag, "New state; toggled if absent")];
 const DOCUMENTED: [Permission; 3] = [Permission::Call, Permission::Sip, Permission::Recording];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -61,7 +61,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/keys/voip/generate"),
             "keys",
-            "Make an API key",
+            "Create an API key",
             Access::Key,
             Answer::json::<NewKeyAnswer>(),
             post(generate),
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/keys/{id}/toggle"),
             "keys",
-            "Switch a key on or off",
+            "Activate or deactivate an API key",
             Access::Key,
             Answer::json::<KeyAnswer>(),
             post(toggle),
@@ -89,7 +89,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("patch", "/api/v1/keys/{id}"),
             "keys",
-            "Change a key's name, limit or expiry",
+            "Change the name, rate limit or expiry of an API key",
             Access::Key,
             Answer::json::<KeyAnswer>(),
             patch(change),
@@ -99,7 +99,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/keys/{id}/usage"),
             "keys",
-            "What a key was used for: by day, route, address and status",
+            "Uses of an API key by day, route, address and status",
             Access::Key,
             Answer::json::<KeyUsageAnswer>(),
             get(usage),
@@ -109,7 +109,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/keys/{id}"),
             "keys",
-            "Revoke a key",
+            "Delete an API key",
             Access::Key,
             Answer::json::<Success>(),
             delete(revoke),

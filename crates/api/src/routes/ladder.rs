@@ -24,7 +24,7 @@ use crate::routes::PathId;
 use crate::schemas::{self, LadderAnswer};
 
 const FORMAT: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["json", "text"]), "Stronger than the Accept header")];
+    &[Field::new("format", Rule::OneOf(&["json", "text"]), "Format of the response; overrides the Accept header")];
 /// Width of a diagram column in characters.
 const COLUMN: usize = 30;
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
@@ -34,7 +34,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/calls/{id}/ladder"),
             "calls",
-            "Every SIP message of a call, in order",
+            "SIP messages of a call, in order, as JSON or as a text diagram",
             Access::Permission(Permission::Call),
             Answer::json_or_text::<LadderAnswer>(),
             get(show),

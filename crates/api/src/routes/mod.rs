@@ -83,9 +83,9 @@ fn neutral(path: &str) -> Option<&'static str> {
 }
 
 pub(crate) const LIMIT: Field =
-    Field::new("limit", Rule::Whole(1, PAGE as u64), "At most so many; 50 where absent");
+    Field::new("limit", Rule::Whole(1, PAGE as u64), "Maximum number of items; 50 if absent");
 pub(crate) const CURSOR: Field =
-    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before");
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the previous page");
 
 /// The id in a path. A malformed id is treated like an unknown one: 404.
 pub(crate) struct PathId(Option<String>);

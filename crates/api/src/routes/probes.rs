@@ -30,7 +30,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/healthz"),
             tag,
-            "The exchange's loop goes round",
+            "Liveness: the SIP event loop is iterating",
             Access::Nothing,
             Answer::json::<Probe>(),
             get(alive),
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/readyz"),
             tag,
-            "The SIP listeners are up",
+            "Readiness: the SIP listeners are open and records can be written",
             Access::Nothing,
             Answer::json::<Probe>(),
             get(ready),
@@ -106,7 +106,7 @@ impl Collector for Everything {
         let (app, page) = (&self.0, &mut MetricsPage(encoder));
         page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
         let writable = usize::from(app.directory_service().store().health() == Health::Writable);
-        page.value(Gauge, "database_writable", "Whether the database takes writes", writable)?;
+        page.value(Gauge, "database_writable", "Whether the database accepts writes", writable)?;
         if let Some(status) = app.published() {
             exchange(page, &status)?;
         }
@@ -130,13 +130,13 @@ fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
     let running = usize::from(status.state == SipState::Running);
     let ample = usize::from(status.journal == JournalRoom::Ample);
     for (name, help, value) in [
-        ("journal_has_room", "Whether the journal has its room; 0 where the disk is full", ample),
-        ("sip_running", "Whether the SIP listeners are up", running),
-        ("active_calls", "Calls alive", status.active_calls),
+        ("journal_has_room", "Whether the journal has its reserved space; 0 if the disk is full", ample),
+        ("sip_running", "Whether the SIP listeners are open", running),
+        ("active_calls", "Active calls", status.active_calls),
         ("registrations", "Bindings that have not expired", status.registrations),
         ("rtp_ports_in_use", "RTP ports in use", status.ports_in_use),
-        ("sip_transactions", "SIP transactions alive", status.transactions),
-        ("sip_sessions", "SIP sessions alive", status.sessions),
+        ("sip_transactions", "Active SIP transactions", status.transactions),
+        ("sip_sessions", "Active SIP sessions", status.sessions),
     ] {
         page.value(Gauge, name, help, value)?;
     }
@@ -146,28 +146,28 @@ fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
         ("messages_sent", "SIP messages sent", counters.messages_sent),
         ("registrations_accepted", "REGISTER requests accepted", counters.registrations_accepted),
         ("challenges", "Requests answered with a challenge", counters.challenges),
-        ("wrong_passwords", "Wrong digest answers", counters.wrong_passwords),
-        ("answers_withheld", "Answers not given to strangers that had too many", counters.answers_withheld),
-        ("banned", "Messages dropped for a ban", counters.banned),
-        ("calls_started", "Calls begun", counters.calls_started),
+        ("wrong_passwords", "Wrong digest responses", counters.wrong_passwords),
+        ("answers_withheld", "SIP responses suppressed by the limit for unauthenticated sources", counters.answers_withheld),
+        ("banned", "SIP messages dropped because of a ban", counters.banned),
+        ("calls_started", "Calls started", counters.calls_started),
         ("calls_answered", "Calls answered", counters.calls_answered),
-        ("ladders_shed", "Ladders not kept under load", counters.ladders_shed),
+        ("ladders_shed", "SIP ladders dropped under load", counters.ladders_shed),
     ] {
         page.value(Counter, name, help, value)?;
     }
     let ended = counters.calls_ended.iter().map(|(cause, count)| (cause, *count));
-    page.values(Counter, "calls_ended", "Calls that are over, by cause", "cause", ended)
+    page.values(Counter, "calls_ended", "Ended calls, by cause", "cause", ended)
 }
 
 fn tasks(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
     let up = |task: &TaskStatus| usize::from(task.state != TaskState::Restarting);
     let up = tasks.iter().map(|task| (&task.name, up(task)));
-    page.values(Gauge, "task_up", "0 while a thread or task waits to begin anew", "task", up)?;
+    page.values(Gauge, "task_up", "0 while a thread or task waits to be restarted", "task", up)?;
     let restarts = tasks.iter().map(|task| (&task.name, task.restarts));
     page.values(
         Counter,
         "task_restarts",
-        "Times that a thread or task began anew after an error",
+        "Restarts of a thread or task after an error",
         "task",
         restarts,
     )

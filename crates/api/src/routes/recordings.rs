@@ -30,16 +30,16 @@ use crate::schemas_recordings::{RecordingAnswer, RecordingShape, RecordingsAnswe
 const NOTHING: &[Field] = &[];
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
-    Field::new("sessionId", Rule::Id, "Only those of this call"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the previous page"),
+    Field::new("sessionId", Rule::Id, "Only recordings of this call"),
     Field::new(
         "state",
         Rule::OneOf(&["recording", "complete", "failed", "deleted"]),
-        "Only those in this state; all but deleted ones where absent",
+        "Only recordings in this state; all except deleted ones if absent",
     ),
 ];
 const AUDIO: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["wav"]), "wav: as WAV, whatever it was recorded as")];
+    &[Field::new("format", Rule::OneOf(&["wav"]), "wav: converted to WAV; the stored format if absent")];
 
 pub(crate) fn routes() -> Vec<Route> {
     let need = Access::Permission(Permission::Recording);
@@ -50,16 +50,16 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         verb(
             "/api/v1/opensips/call/{id}/recording/start",
-            "Record a call; nothing changes where it is recorded",
+            "Start recording a call; no effect if it is already recorded",
             post(start),
         ),
-        verb("/api/v1/opensips/call/{id}/recording/stop", "End the recording of a call", post(stop)),
-        verb("/api/v1/opensips/call/{id}/recording/pause", "Write silence from now on", post(pause)),
-        verb("/api/v1/opensips/call/{id}/recording/resume", "Write again what is heard", post(resume)),
+        verb("/api/v1/opensips/call/{id}/recording/stop", "Stop recording a call", post(stop)),
+        verb("/api/v1/opensips/call/{id}/recording/pause", "Pause the recording of a call: silence is written", post(pause)),
+        verb("/api/v1/opensips/call/{id}/recording/resume", "Resume the recording of a call", post(resume)),
         Route::new(
             ("get", "/api/v1/recordings"),
             "recordings",
-            "Recordings, newest first",
+            "List recordings, newest first",
             need,
             Answer::json::<RecordingsAnswer>(),
             get(list),
@@ -69,7 +69,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/recordings/{id}"),
             "recordings",
-            "One recording",
+            "Get a recording",
             need,
             Answer::json::<RecordingAnswer>(),
             get(show),
@@ -78,7 +78,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/recordings/{id}/audio"),
             "recordings",
-            "The audio: the caller is on the left, the callee on the right. Takes a Range header.",
+            "Audio of a recording, whole or in part (Range header): the caller on the left channel, the callee on the right",
             need,
             Answer::Audio,
             get(audio),
@@ -88,7 +88,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/recordings/{id}"),
             "recordings",
-            "Delete a recording that is over; deleting it again changes nothing",
+            "Delete a finished recording; no effect if it is already deleted",
             need,
             Answer::json::<Success>(),
             axum::routing::delete(remove),

@@ -28,21 +28,21 @@ use crate::{App, warnings};
 
 const CALL: Access = Access::Permission(Permission::Call);
 
-const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "How often");
-const TIME: Field = Field::new("time", Rule::Time, "On the clocks of the zone, HH:MM or HH:MM:SS");
+const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "Frequency of the schedule");
+const TIME: Field = Field::new("time", Rule::Time, "Local time of day in the time zone, HH:MM or HH:MM:SS");
 const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
 const DAYS_OF_WEEK: Field =
-    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, in the place of dayOfWeek");
-const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly");
+    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, instead of dayOfWeek");
+const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly: day of the month");
 const MONTH_END: Field = Field::new(
     "monthEndPolicy",
     Rule::OneOf(&["clamp", "skip"]),
-    "Monthly: a month without that day has its last day (clamp) or none (skip)",
+    "Monthly: in a month without that day, use its last day (clamp) or none (skip)",
 );
 const ZONE: Field = Field::new(
     "timezone",
     Rule::Zone,
-    "A name of the IANA database; that of the extension where absent, then the server's",
+    "IANA time zone; if absent, that of the extension, else that of the server",
 );
 const SCHEDULE: &[Field] =
     &[FREQUENCY.required(), TIME.required(), DAY_OF_WEEK, DAYS_OF_WEEK, DAY_OF_MONTH, MONTH_END, ZONE];
@@ -52,26 +52,26 @@ const SCHEDULE_CHANGE: &[Field] =
 const DESTINATION: Field = Field::new(
     "destinationNumber",
     Rule::Destination,
-    "A number, an extension, a user name, or a SIP URI of our domain",
+    "Destination: a number, an extension, a user name, or a SIP URI of the server's domain",
 )
 .or("toNumber");
-const ENABLED: Field = Field::new("enabled", Rule::Flag, "Whether it is due at all");
+const ENABLED: Field = Field::new("enabled", Rule::Flag, "Whether the calls are placed");
 const MISFIRE: Field = Field::new(
     "misfire",
     Rule::OneOf(&["skip", "run_once"]),
-    "What passed while no server ran is skipped, or the last of it is made up for",
+    "Calls missed while no server ran: skip all, or place one call for the last of them (run_once)",
 );
 const ATTEMPTS: Field = Field::new(
     "maxAttempts",
     Rule::Whole(1, MAX_ATTEMPTS),
-    "How often one occurrence is dialled at most, where the line is busy or nobody answers",
+    "Maximum number of call attempts per occurrence if the destination is busy or does not answer",
 );
 const RETRY: Field =
     Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
-const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 const CREATE: &[Field] = &[
     DESTINATION.required(),
-    Field::new("schedule", Rule::Object(SCHEDULE), "When").required(),
+    Field::new("schedule", Rule::Object(SCHEDULE), "Schedule of the calls").required(),
     ENABLED,
     MISFIRE,
     ATTEMPTS,
@@ -83,7 +83,7 @@ const CREATE: &[Field] = &[
 ];
 const CHANGE: &[Field] = &[
     DESTINATION,
-    Field::new("schedule", Rule::Object(SCHEDULE_CHANGE), "What changes of it; the rest stays"),
+    Field::new("schedule", Rule::Object(SCHEDULE_CHANGE), "Changes of the schedule; absent fields are unchanged"),
     ENABLED,
     MISFIRE,
     ATTEMPTS,
@@ -94,7 +94,7 @@ const CHANGE: &[Field] = &[
     TWILIO,
 ];
 const NEXT: &[Field] =
-    &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "How many instants; 10 where absent")];
+    &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "Number of times to compute; 10 if absent")];
 const PAGED: &[Field] = &[LIMIT, CURSOR];
 const RUNS: &[Field] = &[LIMIT, CURSOR];
 
@@ -103,7 +103,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let tag = "recurring calls";
     let of_extension = "/api/v1/voip/extensions/{id}/recurring-calls";
     let id = "/api/v1/voip/recurring-calls/{id}";
-    let change = "Change some of a recurring call";
+    let change = "Change a recurring call; absent fields are unchanged";
     vec![
         Route::new(("post", of_extension), tag, "Create a recurring call", CALL, one(), post(create))
             .body(CREATE)
@@ -111,7 +111,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", of_extension),
             tag,
-            "Recurring calls of an extension",
+            "List the recurring calls of an extension",
             CALL,
             Answer::json::<RecurringCallsAnswer>(),
             get(list),
@@ -119,19 +119,19 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls"),
             tag,
-            "Recurring calls, of all extensions that the key may see",
+            "List the recurring calls of all extensions that the key may see",
             CALL,
             Answer::json::<RecurringCallsAnswer>(),
             get(list_all),
         )
         .query(PAGED),
-        Route::new(("get", id), tag, "One recurring call", CALL, one(), get(show)),
+        Route::new(("get", id), tag, "Get a recurring call", CALL, one(), get(show)),
         Route::new(("put", id), tag, change, CALL, one(), put(update)).body(CHANGE),
         Route::new(("patch", id), tag, change, CALL, one(), patch(update)).body(CHANGE),
         Route::new(
             ("delete", id),
             tag,
-            "Remove a recurring call",
+            "Delete a recurring call",
             CALL,
             Answer::json::<Success>(),
             delete(remove),
@@ -139,7 +139,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls/{id}/next"),
             tag,
-            "The next instants at which it is due",
+            "Times of the next calls",
             CALL,
             Answer::json::<NextRunsAnswer>(),
             get(next),
@@ -148,7 +148,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls/{id}/runs"),
             tag,
-            "What became of the instants at which it was due, newest first",
+            "Results of past calls, newest first",
             CALL,
             Answer::json::<RunsAnswer>(),
             get(runs),
@@ -286,7 +286,7 @@ fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written
 fn judged(written: Written) -> Result<Schedule, ApiError> {
     Schedule::try_from(written).map_err(|error| {
         let spanish = match error {
-            ScheduleError::Zone => "debe ser un nombre de la base IANA, como America/New_York",
+            ScheduleError::Zone => "debe ser una zona horaria IANA, como America/New_York",
             ScheduleError::Time => "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
             ScheduleError::Frequency => "debe ser daily, weekly o monthly",
             ScheduleError::DayOfWeek => {

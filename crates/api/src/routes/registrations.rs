@@ -21,9 +21,9 @@ use crate::routes::LIMIT;
 use crate::schemas::{RegistrationView, RegistrationsAnswer, some};
 
 const LIST: &[Field] = &[
-    Field::new("username", Rule::Id, "Only phones of this user name"),
+    Field::new("username", Rule::Id, "Only registrations of this user name"),
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the previous page"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/registrations"),
             "registrations",
-            "Phones that are registered now",
+            "List registered phones",
             Access::Permission(Permission::Sip),
             Answer::json::<RegistrationsAnswer>(),
             get(list),

@@ -23,7 +23,7 @@ use crate::schemas::{Health, ServerStatus, TaskView};
 
 const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
-const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that are up")];
+const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End active calls at once")];
 /// How long a start request waits until the listeners are open.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 const START_POLL: Duration = Duration::from_millis(20);
@@ -44,7 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/stop"),
             "server",
-            "Let calls end, then stop the SIP side",
+            "Wait for active calls to end, then stop the SIP side",
             Access::Admin,
             status(),
             post(stop),
@@ -64,7 +64,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/opensips/health"),
             "server",
-            "Health, without an envelope",
+            "Health of the server, without the success envelope",
             SIP,
             Answer::json::<Health>(),
             get(health),

@@ -27,27 +27,27 @@ const NOTHING: &[Field] = &[];
 pub(crate) const TO: Field = Field::new(
     "toNumber",
     Rule::Destination,
-    "A number, an extension, a user name, or a SIP URI of our domain",
+    "Destination: a number, an extension, a user name, or a SIP URI of the server's domain",
 )
 .or("destinationNumber")
 .required();
-pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 pub(crate) const RING: Field = Field::new(
     "ringTimeoutSeconds",
     Rule::Whole(1, 300),
-    "How long the device may take to register and to answer",
+    "Seconds the device may take to register and to answer",
 );
 pub(crate) const DEVICE: Field =
-    Field::new("requireDevice", Rule::Flag, "Refuse at once where the user has no registered phone");
+    Field::new("requireDevice", Rule::Flag, "Fail at once if the user has no registered phone");
 /// Default ring timeout (S48).
 const RING_TIMEOUT_SECS: u64 = 30;
 
 const INITIATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose call; the owner of the key where absent"),
+    Field::new("userId", Rule::Id, "User who places the call; the owner of the key if absent"),
     Field::new(
         "fromNumber",
         Rule::Origin,
-        "Names the device where it is the user's own, and is shown to the callee",
+        "Caller number shown to the callee; selects the device if it is one of the user's own",
     ),
     TO,
     TWILIO,
@@ -60,7 +60,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/call/initiate"),
             "calls",
-            "Ring the user's phone, then the destination, and connect them",
+            "Call the user's phone, then the destination, and connect them",
             CALL,
             Answer::json::<NewSessionAnswer>(),
             post(initiate),
@@ -70,7 +70,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/opensips/call/{id}"),
             "calls",
-            "One call, alive or over",
+            "Get a call, active or ended",
             CALL,
             Answer::json::<SessionAnswer>(),
             get(show),
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/call/{id}/end"),
             "calls",
-            "End a call; ending it again changes nothing",
+            "End a call; no effect if it has already ended",
             CALL,
             Answer::json::<SessionAnswer>(),
             post(end),

@@ -30,7 +30,7 @@ use crate::upload::sent_wav;
 
 const CALL: Access = Access::Permission(Permission::Call);
 const NAME: &[Field] =
-    &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
+    &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "Name of the sound").required()];
 /// Size of a WAV header, and bytes per millisecond of audio.
 const WAV: (u64, u64) = (44, 16);
 
@@ -81,7 +81,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", of_extension),
             tag,
-            "Send a sound that recurring calls play: WAV, PCM of 16 bits, at most a minute",
+            "Upload a sound for recurring calls: WAV, 16-bit PCM, at most one minute",
             CALL,
             one(),
             post(send),
@@ -92,17 +92,17 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", of_extension),
             tag,
-            "The sounds of an extension",
+            "List the sounds of an extension",
             CALL,
             Answer::json::<SoundsAnswer>(),
             get(list),
         )
         .also(&[503]),
-        Route::new(("get", id), tag, "One sound", CALL, one(), get(show)).also(&[503]),
+        Route::new(("get", id), tag, "Get a sound", CALL, one(), get(show)).also(&[503]),
         Route::new(
             ("get", "/api/v1/voip/sounds/{id}/audio"),
             tag,
-            "The audio of a sound, whole or in part: Opus in Ogg",
+            "Audio of a sound, whole or in part (Range header): Opus in Ogg",
             CALL,
             Answer::Audio,
             get(audio),
@@ -111,7 +111,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", id),
             tag,
-            "Remove a sound that no recurring call plays",
+            "Delete a sound that no recurring call plays",
             CALL,
             Answer::json::<Success>(),
             delete(remove),
@@ -159,7 +159,7 @@ async fn send(
     let converted = converted(&app, AudioFile::voicemail(draft.clone())).await;
     app.discard(draft).await;
     let (wav_bytes, ogg) = converted.map_err(|error| {
-        tracing::error!(%error, "audio that was sent cannot be read again");
+        tracing::error!(%error, "uploaded audio could not be read back after conversion");
         Fault::StoreAway
     })?;
     let sound = Sound {

@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/stats"),
             "calls",
-            "Figures of the last 24 hours, and what is up now; of the key's user, or of everybody for an admin",
+            "Call statistics of the last 24 hours and current counts, for the key's user, or for all users with an admin key",
             Access::Permission(Permission::Call),
             Answer::json::<StatsAnswer>(),
             get(show),

@@ -21,25 +21,25 @@ use crate::schemas::{
     DeliveriesAnswer, DeliveryAnswer, DeliveryView, Success, WebhookAnswer, WebhookView, WebhooksAnswer,
 };
 
-const URL: Field = Field::new("url", Rule::Url, "Where messages are posted: https, and a public address");
-const TYPES: Field = Field::new("types", Rule::KindList, "Of which events; of all where absent or empty");
+const URL: Field = Field::new("url", Rule::Url, "URL to which events are posted: https, with a public address");
+const TYPES: Field = Field::new("types", Rule::KindList, "Event types to deliver; all if absent or empty");
 const CREATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
+    Field::new("userId", Rule::Id, "Owner of the webhook; the owner of the key if absent"),
     URL.required(),
     TYPES,
-    Field::new("active", Rule::Flag, "Whether it is told from now on; true where absent"),
+    Field::new("active", Rule::Flag, "Whether events are delivered; true if absent"),
     Field::new(
         "scope",
         Rule::OneOf(&["own", "all"]),
-        "The user's own events, or everybody's: that needs admin or events:read",
+        "own: events of the owner; all: events of all users, which needs admin or events:read",
     ),
 ];
-const CHANGE: &[Field] = &[URL, TYPES, Field::new("active", Rule::Flag, "Whether it is told from now on")];
+const CHANGE: &[Field] = &[URL, TYPES, Field::new("active", Rule::Flag, "Whether events are delivered")];
 const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only webhooks of this user"), LIMIT, CURSOR];
 const DELIVERIES: &[Field] = &[
-    Field::new("status", Rule::OneOf(&["pending", "delivered", "dead"]), "dead is the list of dead letters"),
+    Field::new("status", Rule::OneOf(&["pending", "delivered", "dead"]), "Only deliveries in this state; dead ones were given up after too many attempts"),
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the previous page"),
 ];
 const NOTHING: &[Field] = &[];
 
@@ -49,29 +49,29 @@ pub(crate) fn routes() -> Vec<Route> {
         |place, summary, answer, handler| Route::new(place, "webhooks", summary, need, answer, handler);
     let one = Answer::json::<WebhookAnswer>;
     vec![
-        route(("post", "/api/v1/webhooks"), "Make a webhook; its secret is shown once", one(), post(create))
+        route(("post", "/api/v1/webhooks"), "Create a webhook; its secret is shown once", one(), post(create))
             .body(CREATE),
         route(("get", "/api/v1/webhooks"), "List webhooks", Answer::json::<WebhooksAnswer>(), get(list))
             .query(LIST)
             .also(&[503]),
-        route(("get", "/api/v1/webhooks/{id}"), "One webhook", one(), get(show)).also(&[503]),
+        route(("get", "/api/v1/webhooks/{id}"), "Get a webhook", one(), get(show)).also(&[503]),
         route(("patch", "/api/v1/webhooks/{id}"), "Change a webhook", one(), patch(change)).body(CHANGE),
         route(
             ("delete", "/api/v1/webhooks/{id}"),
-            "Forget a webhook and what is on its way to it",
+            "Delete a webhook and its pending deliveries",
             Answer::json::<Success>(),
             delete(remove),
         ),
         route(
             ("post", "/api/v1/webhooks/{id}/rotate-secret"),
-            "A new secret, shown once; for 24 hours messages bear the signature of the old one too",
+            "Rotate the secret of a webhook; for 24 hours messages also carry a signature of the old one",
             one(),
             post(rotate),
         )
         .body(NOTHING),
         route(
             ("get", "/api/v1/webhooks/{id}/deliveries"),
-            "What was sent, waits, or was given up",
+            "List the deliveries of a webhook, newest first",
             Answer::json::<DeliveriesAnswer>(),
             get(deliveries),
         )
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
         .also(&[503]),
         route(
             ("post", "/api/v1/webhooks/{id}/deliveries/{delivery}/retry"),
-            "Send a dead letter again",
+            "Retry a dead delivery",
             Answer::json::<DeliveryAnswer>(),
             post(retry),
         )
@@ -111,8 +111,8 @@ fn address(app: &App, url: &str) -> Result<String, ApiError> {
     let reachable = |ip: IpAddr| model::is_public(ip) || trial && ip.to_canonical().is_loopback();
     if ip.is_some_and(|ip| !reachable(ip)) {
         return refused((
-            "must lead to a public address: nothing is posted to private ones",
-            "debe llevar a una dirección pública: no se envía nada a direcciones privadas",
+            "must have a public address: nothing is posted to private addresses",
+            "debe tener una dirección pública: no se envía nada a direcciones privadas",
         ));
     }
     Ok(url.to_owned())

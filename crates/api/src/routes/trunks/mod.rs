@@ -37,16 +37,16 @@ pub(crate) fn routes() -> Vec<Route> {
     let one = Answer::json::<TrunkAnswer>;
     let admin = Access::Admin;
     vec![
-        Route::new(("post", all), tag, "Make a trunk", admin, one(), post(create)).body(NEW),
+        Route::new(("post", all), tag, "Create a trunk", admin, one(), post(create)).body(NEW),
         Route::new(("get", all), tag, "List trunks", admin, Answer::json::<TrunksAnswer>(), get(list)),
-        Route::new(("get", id), tag, "One trunk", admin, one(), get(show)),
+        Route::new(("get", id), tag, "Get a trunk", admin, one(), get(show)),
         Route::new(("put", id), tag, "Change a trunk", admin, one(), put(update)).body(CHANGE),
         Route::new(("patch", id), tag, "Change a trunk", admin, one(), patch(update)).body(CHANGE),
-        Route::new(("delete", id), tag, "Remove a trunk", admin, Answer::json::<Success>(), delete(remove)),
+        Route::new(("delete", id), tag, "Delete a trunk", admin, Answer::json::<Success>(), delete(remove)),
         Route::new(
             ("post", "/api/v1/trunks/{id}/test"),
             tag,
-            "Ask the trunk's hosts now whether they live, and call a number over it",
+            "Probe the trunk's hosts now, and optionally place a test call",
             admin,
             Answer::json::<TrunkTestAnswer>(),
             post(test),

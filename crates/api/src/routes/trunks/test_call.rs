@@ -18,8 +18,8 @@ use crate::input::{Field, Form, Rule};
 use crate::routes::sessions;
 
 pub(super) const TEST: &[Field] = &[
-    Field::new("number", Rule::Dialled, "Call this number over the trunk, and hang up as soon as it answers"),
-    Field::new("seconds", Rule::Whole(5, 45), "How long it may ring; 30 where absent"),
+    Field::new("number", Rule::Dialled, "Number to call over the trunk; the call ends as soon as it is answered"),
+    Field::new("seconds", Rule::Whole(5, 45), "Maximum ringing time in seconds; 30 if absent"),
 ];
 /// Default ringing time in seconds.
 const SECONDS: u64 = 30;

@@ -26,7 +26,7 @@ const RECORDING: Access = Access::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
     "format",
     Rule::OneOf(&["wav", "ogg"]),
-    "WAV, or Opus in Ogg as it is kept; wav where absent",
+    "wav: WAV; ogg: Opus in Ogg as stored; wav if absent",
 )];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/{messageId}/audio"),
             TAG,
-            "The audio of a message, whole or in part",
+            "Audio of a message, whole or in part (Range header)",
             RECORDING,
             Answer::Audio,
             get(message),
@@ -46,7 +46,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/greeting/audio"),
             TAG,
-            "The owner's greeting",
+            "Audio of the custom greeting, whole or in part (Range header)",
             RECORDING,
             Answer::Audio,
             get(heard),
@@ -56,14 +56,14 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(
             ("put", greeting),
             TAG,
-            "Send a greeting: WAV, PCM of 16 bits, at most a minute",
+            "Upload a custom greeting: WAV, 16-bit PCM, at most one minute",
             SIP,
             set(),
             put(send),
         )
         .upload("audio/wav")
         .also(&[400, 413, 415, 503]),
-        Route::new(("delete", greeting), TAG, "Take the owner's greeting away", SIP, set(), delete(remove)),
+        Route::new(("delete", greeting), TAG, "Delete the custom greeting", SIP, set(), delete(remove)),
     ]
 }
 

@@ -36,15 +36,15 @@ const CALL: Access = Access::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
 const LIST: &[Field] =
-    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"), LIMIT, CURSOR];
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only messages in this state"), LIMIT, CURSOR];
 const SETTINGS: &[Field] = &[
-    Field::new("pin", Rule::Label(10), "4 to 10 digits; null takes it away").nullable(),
-    Field::new("language", Rule::OneOf(&["es", "en"]), "What voicemail speaks"),
-    Field::new("email", Rule::Label(254), "Where mails about new messages go; null for none").nullable(),
-    Field::new("emailAudio", Rule::Flag, "Whether the audio goes with them"),
+    Field::new("pin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits; null removes it").nullable(),
+    Field::new("language", Rule::OneOf(&["es", "en"]), "Language of the voicemail prompts"),
+    Field::new("email", Rule::Label(254), "E-mail address for notifications about new messages; null for none").nullable(),
+    Field::new("emailAudio", Rule::Flag, "Whether the audio is attached to notifications"),
 ];
 const MARK: &[Field] =
-    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "What it is from now on").required()];
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "New state of the message").required()];
 const DELIVERIES: &[Field] = &[LIMIT];
 
 const BOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
@@ -57,26 +57,26 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", BOX),
             TAG,
-            "The messages of an extension, newest first",
+            "Voicemail messages and mailbox settings of an extension, newest message first",
             CALL,
             Answer::json::<VoicemailAnswer>(),
             get(list),
         )
         .query(LIST),
-        Route::new(("put", BOX), TAG, "Change some of a mailbox", SIP, set(), put(settings)).body(SETTINGS),
-        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings))
+        Route::new(("put", BOX), TAG, "Change the settings of a mailbox; absent fields are unchanged", SIP, set(), put(settings)).body(SETTINGS),
+        Route::new(("patch", BOX), TAG, "Change the settings of a mailbox; absent fields are unchanged", SIP, set(), patch(settings))
             .body(SETTINGS),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
             TAG,
-            "The mails about an extension's messages, newest first",
+            "List e-mail notifications about an extension's messages, newest first",
             SIP,
             Answer::json::<MailsAnswer>(),
             get(deliveries),
         )
         .query(DELIVERIES)
         .also(&[503]),
-        Route::new(("get", MESSAGE), TAG, "One message", CALL, one(), get(show)),
+        Route::new(("get", MESSAGE), TAG, "Get a message", CALL, one(), get(show)),
         Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark))
             .body(MARK),
         Route::new(
