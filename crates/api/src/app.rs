@@ -11,11 +11,11 @@ use store::Store;
 use switch::{Command, Reply};
 use tokio::sync::watch;
 
-use crate::audio_store::{AudioFile, AudioStore, EmptyShelf};
+use crate::audio_store::{AudioFile, AudioStore, NoAudioStore};
 use crate::error::{ApiError, Fault};
 use crate::event_subscribers::EventSubscribers;
 use crate::idempotency::IdempotencyCache;
-use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
+use crate::limits::{HEARTBEAT_LIMIT, Limits, SUBSCRIBER_TIMEOUT};
 use crate::usage::Usage;
 use crate::{DirectoryService, Process, SwitchPort};
 
@@ -86,7 +86,7 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             webhook_key: Secret::new([0; 32]),
             insecure_webhooks: false,
-            follower_patience: FOLLOWER_PATIENCE,
+            follower_patience: SUBSCRIBER_TIMEOUT,
         }
     }
 }
@@ -124,10 +124,10 @@ struct Inner {
     settings: Settings,
     limits: Limits,
     usage: Usage,
-    followers: EventSubscribers,
-    repeats: IdempotencyCache,
-    closing: watch::Sender<bool>,
-    shelf: OnceLock<Arc<dyn AudioStore>>,
+    event_subscribers: EventSubscribers,
+    idempotency_cache: IdempotencyCache,
+    shutting_down: watch::Sender<bool>,
+    audio_store: OnceLock<Arc<dyn AudioStore>>,
     process: OnceLock<Arc<dyn Process>>,
     started: Now,
 }
@@ -156,10 +156,10 @@ impl App {
             settings,
             limits,
             usage: Usage::default(),
-            followers: EventSubscribers::default(),
-            repeats: IdempotencyCache::default(),
-            closing: watch::Sender::new(false),
-            shelf: OnceLock::new(),
+            event_subscribers: EventSubscribers::default(),
+            idempotency_cache: IdempotencyCache::default(),
+            shutting_down: watch::Sender::new(false),
+            audio_store: OnceLock::new(),
             process: OnceLock::new(),
             started,
         });
@@ -195,33 +195,33 @@ impl App {
 
     /// Disconnect event subscribers with a hint to reconnect later. Call it before the listeners are closed.
     pub fn hang_up(&self) {
-        self.inner.closing.send_replace(true);
+        self.inner.shutting_down.send_replace(true);
     }
 
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.inner.closing.subscribe()
+    pub(crate) fn shutting_down(&self) -> watch::Receiver<bool> {
+        self.inner.shutting_down.subscribe()
     }
 
-    pub(crate) fn followers(&self) -> &EventSubscribers {
-        &self.inner.followers
+    pub(crate) fn event_subscribers(&self) -> &EventSubscribers {
+        &self.inner.event_subscribers
     }
 
-    pub(crate) fn repeats(&self) -> &IdempotencyCache {
-        &self.inner.repeats
+    pub(crate) fn idempotency_cache(&self) -> &IdempotencyCache {
+        &self.inner.idempotency_cache
     }
 
     /// Set the audio storage. Call it once, before the first request.
-    pub fn set_audio_store(&self, shelf: Arc<dyn AudioStore>) {
-        self.inner.shelf.set(shelf).ok();
+    pub fn set_audio_store(&self, audio_store: Arc<dyn AudioStore>) {
+        self.inner.audio_store.set(audio_store).ok();
     }
 
-    pub(crate) fn shelf(&self) -> &dyn AudioStore {
-        self.inner.shelf.get().map_or(&EmptyShelf as &dyn AudioStore, |shelf| &**shelf)
+    pub(crate) fn audio_store(&self) -> &dyn AudioStore {
+        self.inner.audio_store.get().map_or(&NoAudioStore as &dyn AudioStore, |audio_store| &**audio_store)
     }
 
     /// Delete a voicemail file whose row is gone. A file that cannot be deleted is removed by the sweep at the next start.
-    pub(crate) async fn discard(&self, name: String) {
-        if let Err(error) = self.shelf().remove(AudioFile::voicemail(name)).await {
+    pub(crate) async fn delete_voicemail_file(&self, name: String) {
+        if let Err(error) = self.audio_store().remove(AudioFile::voicemail(name)).await {
             tracing::warn!(%error, "a voicemail file could not be deleted");
         }
     }
@@ -248,18 +248,18 @@ impl App {
         match self.directory_service().port().ask(command).await {
             Some(Reply::Refused(cause)) => Err(ApiError::from(cause)),
             Some(reply) => Ok(reply),
-            None => Err(Fault::SwitchAway.into()),
+            None => Err(Fault::SwitchUnavailable.into()),
         }
     }
 
     /// Whether the switch's event loop is iterating. True before its first iteration, because the server is still starting.
-    pub(crate) fn loop_alive(&self) -> bool {
+    pub(crate) fn is_loop_alive(&self) -> bool {
         let heartbeat = self.directory_service().port().heartbeat();
         heartbeat.is_none_or(|at| self.directory_service().now().instant.since(at) <= HEARTBEAT_LIMIT)
     }
 
     /// The status last published by the switch; `None` before the first.
-    pub(crate) fn published(&self) -> Option<Arc<switch::Status>> {
+    pub(crate) fn published_status(&self) -> Option<Arc<switch::Status>> {
         self.directory_service().port().status()
     }
 
@@ -267,13 +267,13 @@ impl App {
     pub(crate) async fn status(&self) -> Result<switch::Status, ApiError> {
         match self.ask(Command::Status).await? {
             Reply::Status(status) => Ok(status),
-            other => Err(out_of_turn(&other)),
+            other => Err(unexpected_reply(&other)),
         }
     }
 }
 
 /// Log a reply that does not belong to the command, and make it a 500.
-pub(crate) fn out_of_turn(reply: &Reply) -> ApiError {
+pub(crate) fn unexpected_reply(reply: &Reply) -> ApiError {
     tracing::error!(?reply, "the switch sent an unexpected reply");
     Cause::Internal.into()
 }

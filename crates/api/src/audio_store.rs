@@ -83,9 +83,9 @@ pub trait AudioStore: Send + Sync {
 
 /// An empty store, used when the server has not set one.
 #[derive(Debug)]
-pub(crate) struct EmptyShelf;
+pub(crate) struct NoAudioStore;
 
-impl AudioStore for EmptyShelf {
+impl AudioStore for NoAudioStore {
     fn open(&self, _: AudioFile, _: AudioFormatRequest) -> BoxFuture<io::Result<Opened>> {
         Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
     }

@@ -36,20 +36,20 @@ impl Principal {
     }
 
     /// Fails with 403 if the key lacks the permission (S56).
-    pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
+    pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
         if self.permissions.allow(permission) {
             return Ok(());
         }
-        let word = permission.as_str();
+        let name = permission.as_str();
         let (en, es) = (
-            format!("The API key lacks the permission {word} for this"),
-            format!("La API key no tiene el permiso {word} para esto"),
+            format!("The API key lacks the permission {name} for this"),
+            format!("La API key no tiene el permiso {name} para esto"),
         );
-        Err(ApiError::said(Fault::Permission, (&en, &es)))
+        Err(ApiError::with_detail(Fault::Permission, (&en, &es)))
     }
 
     /// Fails with 403 if the request acts for another user and the key is not an admin key (S25).
-    pub(crate) fn acts_for(&self, user: &str) -> Result<(), ApiError> {
+    pub(crate) fn require_user(&self, user: &str) -> Result<(), ApiError> {
         if self.is_admin() || self.user.as_str() == user {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Principal {
     }
 
     /// Whether objects of `user` are visible. Invisible objects are answered 404, as if they did not exist (S25).
-    pub(crate) fn sees(&self, user: &UserId) -> bool {
+    pub(crate) fn can_see(&self, user: &UserId) -> bool {
         self.is_admin() || self.user == *user
     }
 
@@ -67,7 +67,7 @@ impl Principal {
     }
 
     /// Whether the key is still active and not expired. Checked during long-lived connections, because keys can be revoked meanwhile.
-    pub(crate) fn is_still_welcome(&self, app: &App) -> bool {
+    pub(crate) fn is_still_valid(&self, app: &App) -> bool {
         let Some(key) = &self.key else { return true };
         let directory = app.directory_service().directory();
         directory
@@ -93,7 +93,7 @@ impl<S: Sync> FromRequestParts<S> for Principal {
 }
 
 /// Result of authentication, with the state of the rate limit bucket that was charged.
-pub(crate) struct Verdict {
+pub(crate) struct AuthOutcome {
     pub principal: Result<Principal, ApiError>,
     pub quota: Option<Quota>,
     /// The key that was charged; its use is recorded (S61).
@@ -101,37 +101,37 @@ pub(crate) struct Verdict {
 }
 
 /// Authenticate a request for a route that is not public.
-pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verdict {
-    let stranger = |fault: Fault| stranger(app, ip, fault);
+pub(crate) fn authenticate(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> AuthOutcome {
+    let unauthenticated = |fault: Fault| unauthenticated(app, ip, fault);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        if app.settings().local_admin && is_neighbour(ip, &parts.headers) {
-            return neighbour(ip, request);
+        if app.settings().local_admin && is_trusted_loopback(ip, &parts.headers) {
+            return loopback_admin(ip, request);
         }
-        return stranger(Fault::KeyMissing);
+        return unauthenticated(Fault::KeyMissing);
     };
     let Some(token) = authorization.to_str().ok().and_then(bearer) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
-    judge_token(app, token, ip, request)
+    authenticate_token(app, token, ip, request)
 }
 
 /// Authenticate a key from a header or from a WebSocket message.
-pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> Verdict {
+pub(crate) fn authenticate_token(app: &App, token: &str, ip: IpAddr, request: &str) -> AuthOutcome {
     let now = app.directory_service().now();
-    let stranger = |fault: Fault| stranger(app, ip, fault);
+    let unauthenticated = |fault: Fault| unauthenticated(app, ip, fault);
     let Some(token) = Some(token).filter(|token| secret::is_well_formed(token)) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
     // The lookup uses the hash of the whole key, so its duration reveals nothing about the key.
     let directory = app.directory_service().directory();
     let Some(key) = directory.key_by_hash(&secret::hash(token)) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
     if !key.active {
-        return stranger(Fault::KeyInactive); // S24
+        return unauthenticated(Fault::KeyInactive); // S24
     }
     if key.is_expired(now.wall) {
-        return stranger(Fault::KeyExpired);
+        return unauthenticated(Fault::KeyExpired);
     }
     let per_minute = key.requests_per_minute.unwrap_or(app.settings().requests_per_minute);
     let quota = app.limits().of_key(&key.id, per_minute, now.instant);
@@ -146,15 +146,15 @@ pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> 
     } else {
         Err(ApiError::rate_limited(quota.retry_after))
     };
-    Verdict { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
+    AuthOutcome { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
 }
 
 /// Reject a request without a valid key, and charge the rate limit of its source address.
-fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
+fn unauthenticated(app: &App, ip: IpAddr, fault: Fault) -> AuthOutcome {
     let now = app.directory_service().now().instant;
     let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
     let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
-    Verdict { principal: Err(error), quota: Some(quota), key: None }
+    AuthOutcome { principal: Err(error), quota: Some(quota), key: None }
 }
 
 /// The token of `Bearer TOKEN`. The scheme is case-insensitive (S19).
@@ -165,10 +165,13 @@ pub(crate) fn bearer(authorization: &str) -> Option<&str> {
 
 /// Whether a request comes from a program on this machine, neither through a proxy nor from a web page (S20). A web page that rebinds its DNS name
 /// to this machine (DNS rebinding) still shows that name in `Host`.
-fn is_neighbour(ip: IpAddr, headers: &HeaderMap) -> bool {
-    const RELAYED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
+fn is_trusted_loopback(ip: IpAddr, headers: &HeaderMap) -> bool {
+    const NOT_LOCAL_HEADERS: [&str; 5] =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    ip.is_loopback() && RELAYED.iter().all(|name| !headers.contains_key(*name)) && is_local_name(host)
+    ip.is_loopback()
+        && NOT_LOCAL_HEADERS.iter().all(|name| !headers.contains_key(*name))
+        && is_local_name(host)
 }
 
 fn is_local_name(host: &str) -> bool {
@@ -180,7 +183,7 @@ fn is_local_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn neighbour(ip: IpAddr, request: &str) -> Verdict {
+fn loopback_admin(ip: IpAddr, request: &str) -> AuthOutcome {
     let principal =
         UserId::parse(LOCAL_USER).map_err(|_| ApiError::from(Fault::Internal)).map(|user| Principal {
             key: None,
@@ -189,7 +192,7 @@ fn neighbour(ip: IpAddr, request: &str) -> Verdict {
             ip,
             request: request.to_owned(),
         });
-    Verdict { principal, quota: None, key: None }
+    AuthOutcome { principal, quota: None, key: None }
 }
 
 /// The supported language with the highest weight in `Accept-Language`; English by default (S17).

@@ -8,7 +8,7 @@ use store::StoreError;
 use utoipa::ToSchema;
 
 use crate::DirectoryError;
-use crate::imported::LineFault;
+use crate::import_line::LineFault;
 
 macro_rules! faults {
     ($($name:ident: $status:literal $code:literal $en:literal $es:literal;)*) => {
@@ -37,12 +37,12 @@ faults! {
     KeyExpired: 401 "key_expired" "The API key has expired" "La API key ha caducado";
     Permission: 403 "insufficient_permissions" "The API key lacks the permission for this" "La API key no tiene permisos para esto";
     ForeignUser: 403 "foreign_user" "Only an admin key may act for another user" "Solo una API key de administrador puede actuar por otro usuario";
-    WiderKey: 403 "wider_permissions" "A key cannot make a key with more permissions than its own" "Una API key no puede crear otra con más permisos que los suyos";
+    WiderPermissions: 403 "wider_permissions" "A key cannot make a key with more permissions than its own" "Una API key no puede crear otra con más permisos que los suyos";
     NotFound: 404 "not_found" "Resource not found" "Recurso no encontrado";
     LadderNotKept: 404 "ladder_not_kept" "No SIP messages were kept of this call" "No se conservaron mensajes SIP de esta llamada";
     MethodNotAllowed: 405 "method_not_allowed" "This resource does not support that method" "Este recurso no admite ese método";
     UnknownEvent: 409 "event_id_unknown" "This server never issued that event id: start again without it" "Este servidor nunca emitió ese identificador de evento: empiece de nuevo sin él";
-    NotWebSocket: 400 "websocket_required" "This resource needs a WebSocket upgrade" "Este recurso requiere una conexión WebSocket";
+    WebSocketRequired: 400 "websocket_required" "This resource needs a WebSocket upgrade" "Este recurso requiere una conexión WebSocket";
     BadIdempotencyKey: 400 "invalid_idempotency_key" "An Idempotency-Key is 1 to 128 visible characters" "Una Idempotency-Key tiene de 1 a 128 caracteres visibles";
     BadJson: 400 "invalid_json" "The body is not a JSON object" "El cuerpo no es un objeto JSON";
     TooDeep: 400 "json_too_deep" "The JSON is nested too deeply" "El JSON está anidado demasiado profundo";
@@ -50,7 +50,7 @@ faults! {
     UnknownField: 400 "unknown_field" "Unknown field" "Campo desconocido";
     WrongType: 400 "wrong_type" "The field has the wrong type" "El campo tiene un tipo incorrecto";
     BadValue: 400 "invalid_value" "The value is not allowed" "El valor no está permitido";
-    HostMissing: 400 "invalid_host" "An HTTP/1.1 request has exactly one Host header" "Una solicitud HTTP/1.1 lleva exactamente una cabecera Host";
+    InvalidHost: 400 "invalid_host" "An HTTP/1.1 request has exactly one Host header" "Una solicitud HTTP/1.1 lleva exactamente una cabecera Host";
     BodyIncomplete: 400 "incomplete_body" "The body did not arrive in time" "El cuerpo no llegó a tiempo";
     BodyTooLarge: 413 "body_too_large" "The body is larger than 64 KB" "El cuerpo supera los 64 KB";
     ImportTooLarge: 413 "import_too_large" "The import is larger than 32 MB: send it in parts" "La importación supera los 32 MB: envíela por partes";
@@ -65,24 +65,24 @@ faults! {
     SoundInUse: 409 "sound_in_use" "A recurring call plays this sound: change or remove that first" "Una llamada recurrente reproduce este sonido: cambie o elimine primero esa llamada";
     NumbersExhausted: 409 "no_free_number" "No extension number is free" "No queda ningún número de extensión libre";
     TooManyTrunks: 409 "too_many_trunks" "There are already 64 trunks, the maximum" "Ya hay 64 troncales, el máximo";
-    AlreadyThere: 409 "already_exists" "It already exists" "Ya existe";
+    AlreadyExists: 409 "already_exists" "It already exists" "Ya existe";
     LastAdminKey: 409 "last_admin_key" "The last active admin key cannot be deactivated or deleted" "La última API key de administrador activa no se puede desactivar ni eliminar";
     ExtensionBusy: 409 "extension_busy" "The extension is in a call; use ?force=true to end it" "La extensión está en una llamada; use ?force=true para terminarla";
-    NotDead: 409 "delivery_not_dead" "Only a dead delivery can be retried" "Solo se puede reenviar una entrega muerta";
+    DeliveryNotDead: 409 "delivery_not_dead" "Only a dead delivery can be retried" "Solo se puede reenviar una entrega muerta";
     TooManyWebhooks: 409 "too_many_webhooks" "This user already has 20 webhooks, the maximum" "Este usuario ya tiene 20 webhooks, el máximo";
     IdempotencyMismatch: 409 "idempotency_mismatch" "This Idempotency-Key was used for another request" "Esta Idempotency-Key se usó para otra solicitud";
     IdempotencyInProgress: 409 "idempotency_in_progress" "The request with this Idempotency-Key is still in progress" "La solicitud de esta Idempotency-Key está en curso";
     IdempotencyInDoubt: 409 "idempotency_in_doubt" "The server stopped during the request with this Idempotency-Key: check whether it was executed, then use a new key" "El servidor se detuvo durante la solicitud de esta Idempotency-Key: compruebe si se ejecutó y use una clave nueva";
-    TooManyFollowers: 503 "too_many_followers" "Too many clients are subscribed to events" "Demasiados clientes están suscritos a los eventos";
+    TooManySubscribers: 503 "too_many_followers" "Too many clients are subscribed to events" "Demasiados clientes están suscritos a los eventos";
     CallNotUp: 409 "call_not_up" "Only an active call can be recorded" "Solo se puede grabar una llamada en curso";
     NothingToRecord: 409 "nothing_to_record" "A call to voicemail or with an announcement cannot be recorded; voicemail messages are stored in the mailbox" "No se puede grabar una llamada al buzón de voz o con un anuncio; los mensajes se guardan en el buzón";
     NotRecording: 409 "not_recording" "The call is not being recorded" "La llamada no se está grabando";
     StillRecording: 409 "still_recording" "The recording is still in progress" "La grabación todavía está en curso";
-    AudioAway: 503 "audio_unavailable" "The audio is temporarily unavailable" "El audio no está disponible temporalmente";
+    AudioUnavailable: 503 "audio_unavailable" "The audio is temporarily unavailable" "El audio no está disponible temporalmente";
     RateLimited: 429 "rate_limited" "Too many requests" "Demasiadas solicitudes";
-    SwitchAway: 503 "exchange_unavailable" "The SIP side does not respond" "El lado SIP no responde";
-    StoreAway: 503 "store_unavailable" "The database is unavailable" "La base de datos no está disponible";
-    StoreFull: 503 "disk_full" "The disk is full: nothing can be written" "El disco está lleno: no se puede escribir nada";
+    SwitchUnavailable: 503 "exchange_unavailable" "The SIP side does not respond" "El lado SIP no responde";
+    StoreUnavailable: 503 "store_unavailable" "The database is unavailable" "La base de datos no está disponible";
+    DiskFull: 503 "disk_full" "The disk is full: nothing can be written" "El disco está lleno: no se puede escribir nada";
     Internal: 500 "internal" "Server error" "Error del servidor";
 }
 
@@ -139,13 +139,13 @@ impl ApiError {
     }
 
     /// Append the rejected value to the sentence.
-    pub(crate) fn about(self, value: &str) -> Self {
+    pub(crate) fn with_value(self, value: &str) -> Self {
         let detail = self.detail.map(|(en, es)| (format!("{en}, not {value}"), format!("{es}, no {value}")));
         ApiError { detail, ..self }
     }
 
     /// Prefix the field name with its place in a list: `extensions[3].username`.
-    pub(crate) fn of_line(self, list: &str, n: usize) -> Self {
+    pub(crate) fn at_index(self, list: &str, n: usize) -> Self {
         let place = format!("{list}[{n}]");
         let name = self.field.as_ref().map_or_else(|| place.clone(), |field| format!("{place}.{field}"));
         let detail = self.detail.map(|(en, es)| (format!("{place}.{en}"), format!("{place}.{es}")));
@@ -153,37 +153,37 @@ impl ApiError {
     }
 
     /// An error in a line of a file.
-    pub(crate) fn of_file(fault: &LineFault) -> Self {
+    pub(crate) fn from_line_fault(fault: &LineFault) -> Self {
         let detail = (fault.in_file(Language::English), fault.in_file(Language::Spanish));
         let field = fault.column.map(|column| column.field().to_owned());
         ApiError { field, line: Some(fault.line), detail: Some(detail), ..ApiError::from(fault.kind()) }
     }
 
     /// An error in an object of a list.
-    pub(crate) fn of_list(list: &str, fault: &LineFault) -> Self {
-        let said = |language| fault.sentence(language);
-        let (en, es) = (said(Language::English), said(Language::Spanish));
+    pub(crate) fn from_list_fault(list: &str, fault: &LineFault) -> Self {
+        let sentence = |language| fault.sentence(language);
+        let (en, es) = (sentence(Language::English), sentence(Language::Spanish));
         match fault.column {
             Some(column) => ApiError::field(fault.kind(), column.field(), Some((&en, &es))),
-            None => ApiError::said(fault.kind(), (&en, &es)),
+            None => ApiError::with_detail(fault.kind(), (&en, &es)),
         }
-        .of_line(list, fault.line as usize)
+        .at_index(list, fault.line as usize)
     }
 
     /// An error with a more exact sentence: English, Spanish.
-    pub(crate) fn said(fault: Fault, (en, es): (&str, &str)) -> Self {
+    pub(crate) fn with_detail(fault: Fault, (en, es): (&str, &str)) -> Self {
         ApiError { detail: Some((en.to_owned(), es.to_owned())), ..fault.into() }
     }
 
     /// Prefix the field name with the name of the object that contains it.
-    pub(crate) fn within(self, object: &str) -> Self {
+    pub(crate) fn nested_in(self, object: &str) -> Self {
         let outer = |name: String| format!("{object}.{name}");
         let detail = self.detail.map(|(en, es)| (outer(en), outer(es)));
         ApiError { field: self.field.map(outer), detail, ..self }
     }
 
     /// Whether this is the given fault without a more exact sentence.
-    pub(crate) fn is_bare(&self, fault: Fault) -> bool {
+    pub(crate) fn is_plain(&self, fault: Fault) -> bool {
         self.kind == Kind::Fault(fault) && self.detail.is_none()
     }
 
@@ -250,9 +250,11 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "a database operation failed");
         match error {
-            error if error.is_full() => Fault::StoreFull.into(),
-            StoreError::Duplicate { .. } => Fault::AlreadyThere.into(),
-            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => Fault::StoreAway.into(),
+            error if error.is_full() => Fault::DiskFull.into(),
+            StoreError::Duplicate { .. } => Fault::AlreadyExists.into(),
+            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => {
+                Fault::StoreUnavailable.into()
+            }
             StoreError::Url { .. }
             | StoreError::Parameter { .. }
             | StoreError::Tls { .. }
@@ -277,7 +279,7 @@ impl From<DirectoryError> for ApiError {
             DirectoryError::NumbersExhausted => Fault::NumbersExhausted.into(),
             DirectoryError::NotFound => Fault::NotFound.into(),
             DirectoryError::LastAdminKey => Fault::LastAdminKey.into(),
-            DirectoryError::Line(fault) => ApiError::of_file(&fault),
+            DirectoryError::Line(fault) => ApiError::from_line_fault(&fault),
             DirectoryError::BadDisplayName => of(Fault::BadValue, "displayName"),
             DirectoryError::BadForwarding => ApiError::field(
                 Fault::BadValue,
@@ -290,7 +292,7 @@ impl From<DirectoryError> for ApiError {
             DirectoryError::ForbiddenNumber(field, cause) => {
                 ApiError { field: Some(field.into()), ..cause.into() }
             }
-            DirectoryError::BadTrunk(error) => bad_trunk(error),
+            DirectoryError::BadTrunk(error) => trunk_error(error),
             DirectoryError::TooManyTrunks => Fault::TooManyTrunks.into(),
             DirectoryError::WiderDialling => of(Fault::Permission, "dialPermissions"),
             DirectoryError::BadPin(error) => {
@@ -305,13 +307,13 @@ impl From<DirectoryError> for ApiError {
             }
             DirectoryError::RecurringCallLimit => Fault::RecurringCallLimit.into(),
             DirectoryError::Store(error) => error.into(),
-            DirectoryError::Died => Fault::Internal.into(),
+            DirectoryError::TaskPanicked => Fault::Internal.into(),
         }
     }
 }
 
 /// Map a trunk error to its field and sentence.
-fn bad_trunk(error: TrunkError) -> ApiError {
+fn trunk_error(error: TrunkError) -> ApiError {
     let (field, es) = match error {
         TrunkError::Hosts => ("hosts", "de 1 a 8 nombres o direcciones, sin esquema, espacios ni corchetes"),
         TrunkError::Transport => {

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::App;
 use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
-use crate::limits::{FOLLOWER_PAGE, FOLLOWERS, FOLLOWERS_OF_USER};
+use crate::limits::{SUBSCRIBER_PAGE, SUBSCRIBERS, SUBSCRIBERS_PER_USER};
 
 /// Poll interval for events written by other nodes and for changes of the key.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a subscriber is disconnected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum DisconnectReason {
     /// Its key is inactive, expired or deleted.
     Key,
     /// The server is shutting down.
-    Closing,
+    ShuttingDown,
     /// The database cannot be read.
     Store,
 }
@@ -34,7 +34,7 @@ impl DisconnectReason {
         match self {
             DisconnectReason::TooSlow => "too_slow",
             DisconnectReason::Key => "key_inactive",
-            DisconnectReason::Closing => "draining",
+            DisconnectReason::ShuttingDown => "draining",
             DisconnectReason::Store => "store_unavailable",
         }
     }
@@ -49,25 +49,25 @@ pub(crate) struct EventSubscribers {
 /// A place among the subscribers; released when dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
-    followers: EventSubscribers,
+    subscribers: EventSubscribers,
     user: UserId,
 }
 
 impl EventSubscribers {
-    pub(crate) fn seat(&self, user: &UserId) -> Result<ConnectionPermit, ApiError> {
+    pub(crate) fn acquire(&self, user: &UserId) -> Result<ConnectionPermit, ApiError> {
         let mut by_user = self.by_user.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, own) = (by_user.values().sum::<usize>(), by_user.get(user).copied().unwrap_or(0));
-        if all >= FOLLOWERS || own >= FOLLOWERS_OF_USER {
-            return Err(Fault::TooManyFollowers.into());
+        if all >= SUBSCRIBERS || own >= SUBSCRIBERS_PER_USER {
+            return Err(Fault::TooManySubscribers.into());
         }
         *by_user.entry(user.clone()).or_default() += 1;
-        Ok(ConnectionPermit { followers: self.clone(), user: user.clone() })
+        Ok(ConnectionPermit { subscribers: self.clone(), user: user.clone() })
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut by_user = self.followers.by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_user = self.subscribers.by_user.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_user.get_mut(&self.user) {
             *count -= 1;
             if *count == 0 {
@@ -85,9 +85,9 @@ pub(crate) struct EventSubscriber {
     user: Option<UserId>,
     /// Sequence number up to which events have been read.
     cursor: i64,
-    told: watch::Receiver<u64>,
-    closing: watch::Receiver<bool>,
-    _seat: ConnectionPermit,
+    event_signal: watch::Receiver<u64>,
+    shutting_down: watch::Receiver<bool>,
+    _permit: ConnectionPermit,
 }
 
 impl EventSubscriber {
@@ -99,16 +99,25 @@ impl EventSubscriber {
         user: Option<UserId>,
         cursor: Option<i64>,
     ) -> Result<EventSubscriber, ApiError> {
-        let seat = app.followers().seat(principal.user())?;
-        let told = app.directory_service().store().events_told();
+        let permit = app.event_subscribers().acquire(principal.user())?;
+        let event_signal = app.directory_service().store().events_told();
         let newest = app.directory_service().store().newest_event().await?;
         // A cursor beyond the newest event belongs to another database: its new events would look old.
         let cursor = cursor.unwrap_or(newest);
         if cursor > newest {
             return Err(Fault::UnknownEvent.into());
         }
-        let closing = app.closing();
-        Ok(EventSubscriber { app: app.clone(), principal, kinds, user, cursor, told, closing, _seat: seat })
+        let shutting_down = app.shutting_down();
+        Ok(EventSubscriber {
+            app: app.clone(),
+            principal,
+            kinds,
+            user,
+            cursor,
+            event_signal,
+            shutting_down,
+            _permit: permit,
+        })
     }
 
     pub(crate) fn cursor(&self) -> i64 {
@@ -118,7 +127,7 @@ impl EventSubscriber {
     /// The next events, at least one.
     pub(crate) async fn next(&mut self) -> Result<Vec<Event>, DisconnectReason> {
         loop {
-            if !self.principal.is_still_welcome(&self.app) {
+            if !self.principal.is_still_valid(&self.app) {
                 return Err(DisconnectReason::Key);
             }
             let events = self.page().await.map_err(|error| {
@@ -129,9 +138,9 @@ impl EventSubscriber {
                 return Ok(events);
             }
             tokio::select! {
-                _ = self.told.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
-                _ = self.closing.wait_for(|closing| *closing) => return Err(DisconnectReason::Closing),
+                _ = self.event_signal.changed() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                _ = self.shutting_down.wait_for(|shutting_down| *shutting_down) => return Err(DisconnectReason::ShuttingDown),
             }
         }
     }
@@ -149,11 +158,11 @@ impl EventSubscriber {
             after: Some(self.cursor),
             before: Some(newest + 1),
             ascending: true,
-            limit: FOLLOWER_PAGE,
+            limit: SUBSCRIBER_PAGE,
             ..EventQuery::default()
         };
         let events = store.list_events(&query).await?;
-        let full = events.len() == FOLLOWER_PAGE as usize;
+        let full = events.len() == SUBSCRIBER_PAGE as usize;
         self.cursor = events.last().filter(|_| full).map_or(newest, |last| last.seq);
         Ok(events)
     }

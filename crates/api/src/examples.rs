@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 const DEPTH: usize = 8;
 
 /// Fields that exclude each other or do not fit the other values of the example.
-const LEFT_OUT: [&str; 2] = ["promptId", "audioId"];
+const OMITTED: [&str; 2] = ["promptId", "audioId"];
 
 /// Add an example to every schema of a request and of a successful response.
 pub(crate) fn add(document: &mut Value) {
@@ -41,7 +41,7 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         let target = target.rsplit('/').next().unwrap_or_default();
         return of(schemas, &schemas[target], target, name, depth - 1);
     }
-    if let Some(choice) = ["oneOf", "anyOf", "allOf"].iter().find_map(|word| schema[*word].as_array())
+    if let Some(choice) = ["oneOf", "anyOf", "allOf"].iter().find_map(|keyword| schema[*keyword].as_array())
         && schema["properties"].is_null()
     {
         let some = choice.iter().find(|choice| choice["type"] != json!("null"));
@@ -52,11 +52,11 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         kind => kind.as_str(),
     };
     match kind {
-        Some("object") => match word(owner, name) {
+        Some("object") => match sample(owner, name) {
             Some(thing @ Value::Object(_)) => thing,
             Some(_) | None => object(schemas, schema, owner, depth),
         },
-        Some("array") => match word(owner, name) {
+        Some("array") => match sample(owner, name) {
             Some(list @ Value::Array(_)) => list,
             Some(_) | None => {
                 json!([of(schemas, &schema["items"], owner, name.trim_end_matches('s'), depth - 1)])
@@ -64,12 +64,12 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         },
         Some("string") => text(schema, owner, name),
         Some("integer") => {
-            word(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
+            sample(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
                 Some(least) if least > 1 => least.into(),
                 Some(_) | None => 1.into(),
             })
         }
-        Some("number") => word(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
+        Some("number") => sample(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
         // False for flags that need something configured or registered.
         Some("boolean") => json!(!matches!(name, "rotate" | "useTwilio" | "requireDevice")),
         Some(_) | None => Value::Null,
@@ -84,7 +84,7 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
         let sent = schema["additionalProperties"] == json!(false);
-        if LEFT_OUT.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
+        if OMITTED.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
@@ -97,8 +97,8 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
         return first.clone();
     }
-    if let Some(word) = word(owner, name).filter(Value::is_string) {
-        return word;
+    if let Some(sample) = sample(owner, name).filter(Value::is_string) {
+        return sample;
     }
     if schema["format"] == json!("date-time") {
         return if name == "expiresAt" {
@@ -116,8 +116,8 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
 }
 
 /// Sample value of a property in the documentation.
-fn word(owner: &str, name: &str) -> Option<Value> {
-    let word = match (owner, name) {
+fn sample(owner: &str, name: &str) -> Option<Value> {
+    let sample = match (owner, name) {
         ("Extension", "id") => "ext_1234567890_abc123",
         ("Key" | "NewKey", "id") | (_, "keyId") => "key_1234567890",
         ("Webhook", "id") => "hook_1234567890_abc12345",
@@ -184,5 +184,5 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         (_, "status") if owner == "KeyUse" => return Some(200.into()),
         _ => return None,
     };
-    Some(word.into())
+    Some(sample.into())
 }

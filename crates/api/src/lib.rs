@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 mod app;
+mod audio_response;
 mod audio_store;
 mod auth;
 mod cors;
@@ -15,7 +16,7 @@ mod error;
 mod event_subscribers;
 mod examples;
 mod idempotency;
-mod imported;
+mod import_line;
 mod input;
 mod limits;
 mod live;
@@ -24,7 +25,6 @@ mod openapi;
 mod operation_ids;
 mod pages;
 mod patch;
-mod play;
 mod port;
 mod process;
 mod range;
@@ -32,7 +32,6 @@ mod route;
 mod router;
 mod routes;
 mod schemas;
-mod schemas_recordings;
 mod secret;
 mod source;
 mod spreadsheet;
@@ -47,7 +46,7 @@ pub use directory_service::{
     Imported, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
     TrunkDraft, webhook_secret,
 };
-pub use imported::{Column, LineFault};
+pub use import_line::{Column, LineFault};
 pub use input::PermissionsChange;
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};

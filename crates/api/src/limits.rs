@@ -21,31 +21,31 @@ const BODY_BYTES: usize = 64 * 1024;
 /// Bytes of uploaded audio: one minute of 48 kHz stereo.
 const AUDIO_BYTES: usize = 12 * 1024 * 1024;
 /// Time for a body to arrive. A slow sender occupies a connection that others need (security.md row 16).
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Extensions in one import: the largest installation that one process serves.
 pub(crate) const IMPORT_LINES: usize = 100_000;
 /// Bytes of an import: [`IMPORT_LINES`] lines of about 300 bytes. Only an administrator may send so much.
 const IMPORT_BYTES: usize = 32 * 1024 * 1024;
 /// Time for an import to arrive: enough at 5 Mbit/s.
-const IMPORT_PATIENCE: Duration = Duration::from_secs(60);
+const IMPORT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Size and time limit of a route's body. Every reader of the body uses the limit of the route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BodyLimit {
     pub bytes: usize,
-    pub patience: Duration,
+    pub timeout: Duration,
     pub too_large: Fault,
 }
 
 impl BodyLimit {
     /// For forms of a few fields.
     pub(crate) const FORM: BodyLimit =
-        BodyLimit { bytes: BODY_BYTES, patience: BODY_PATIENCE, too_large: Fault::BodyTooLarge };
+        BodyLimit { bytes: BODY_BYTES, timeout: BODY_TIMEOUT, too_large: Fault::BodyTooLarge };
     /// For audio.
     pub(crate) const AUDIO: BodyLimit =
-        BodyLimit { bytes: AUDIO_BYTES, patience: BODY_PATIENCE, too_large: Fault::AudioTooLarge };
+        BodyLimit { bytes: AUDIO_BYTES, timeout: BODY_TIMEOUT, too_large: Fault::AudioTooLarge };
     /// For a list that may hold all extensions.
     pub(crate) const IMPORT: BodyLimit =
-        BodyLimit { bytes: IMPORT_BYTES, patience: IMPORT_PATIENCE, too_large: Fault::ImportTooLarge };
+        BodyLimit { bytes: IMPORT_BYTES, timeout: IMPORT_TIMEOUT, too_large: Fault::ImportTooLarge };
 }
 
 /// Characters of an imported password. Generated ones have 16; digest authentication hashes any length.
@@ -59,7 +59,7 @@ pub(crate) const KEY_NAME_CHARS: usize = 100;
 /// Items on one page of a list.
 pub(crate) const PAGE: u32 = 1000;
 /// Calls that are scanned for one page when a filter has no index.
-pub(crate) const CALLS_LOOKED_AT: usize = 5000;
+pub(crate) const CALLS_SCANNED: usize = 5000;
 /// Bytes of audio that are read and sent in one chunk.
 pub(crate) const AUDIO_CHUNK: u64 = 256 * 1024;
 /// Items on a page if the request gives no limit.
@@ -73,32 +73,32 @@ pub(crate) const MAX_ATTEMPTS: u64 = 10;
 /// Minutes between two attempts: at most a day.
 pub(crate) const RETRY_MINUTES: u64 = 1440;
 /// Future instants that one request may ask for.
-pub(crate) const RUNS_SHOWN: u64 = 100;
+pub(crate) const NEXT_RUNS: u64 = 100;
 /// Age of the heartbeat from which the event loop counts as hung. An idle loop iterates every second, and no working disk delays it so long.
 pub(crate) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a request waits for a record on its way from the journal to the database.
-pub(crate) const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sources and keys with a bucket in memory. A dropped bucket starts full again.
 const BUCKETS: usize = 65_536;
 /// Rows of key use that wait to be written. Beyond this limit, uses are counted without a route.
-pub(crate) const USES: usize = 10_000;
+pub(crate) const KEY_USE_ROWS: usize = 10_000;
 
 /// Webhooks per user. Each one causes a request for each event.
-pub(crate) const WEBHOOKS_OF_USER: usize = 20;
+pub(crate) const WEBHOOKS_PER_USER: usize = 20;
 /// Concurrent event subscribers. Each one occupies a connection and a queue.
-pub(crate) const FOLLOWERS: usize = 256;
+pub(crate) const SUBSCRIBERS: usize = 256;
 /// Concurrent event subscribers of one user.
-pub(crate) const FOLLOWERS_OF_USER: usize = 32;
+pub(crate) const SUBSCRIBERS_PER_USER: usize = 32;
 /// Events queued for a subscriber that reads slowly.
-pub(crate) const FOLLOWER_QUEUE: usize = 64;
+pub(crate) const SUBSCRIBER_QUEUE: usize = 64;
 /// How long the queue of a subscriber may stay full before it is disconnected.
-pub(crate) const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const SUBSCRIBER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Events that are read from the database at once for a subscriber.
-pub(crate) const FOLLOWER_PAGE: u32 = 100;
+pub(crate) const SUBSCRIBER_PAGE: u32 = 100;
 /// Keep-alive interval on an idle event stream.
-pub(crate) const FOLLOWER_BEAT: Duration = Duration::from_secs(15);
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// How long a WebSocket client may take to send its key.
-pub(crate) const HELLO_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const SOCKET_AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of an `Idempotency-Key`.
 pub(crate) const IDEMPOTENCY_KEY_CHARS: usize = 128;
 
@@ -116,9 +116,9 @@ pub(crate) struct Quota {
 
 /// A clock that is set by the caller. Buckets read no system clock, so tests need not wait.
 #[derive(Clone, Debug, Default)]
-struct ToldTime(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Clock for ToldTime {
+impl Clock for ManualClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
@@ -127,7 +127,7 @@ impl Clock for ToldTime {
 }
 
 /// Token bucket of one key or source, refilled evenly over a minute.
-type Limiter = RateLimiter<NotKeyed, InMemoryState, ToldTime, StateInformationMiddleware>;
+type Limiter = RateLimiter<NotKeyed, InMemoryState, ManualClock, StateInformationMiddleware>;
 
 #[derive(Debug)]
 struct Bucket {
@@ -137,7 +137,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn new(time: &ToldTime, per_minute: u32, now: Instant) -> Bucket {
+    fn new(time: &ManualClock, per_minute: u32, now: Instant) -> Bucket {
         let limiter = NonZeroU32::new(per_minute).map(|burst| {
             RateLimiter::direct_with_clock(governor::Quota::per_minute(burst), time.clone())
                 .with_middleware::<StateInformationMiddleware>()
@@ -145,7 +145,7 @@ impl Bucket {
         Bucket { limiter, per_minute, at: now }
     }
 
-    fn take(&mut self, time: &ToldTime, now: Instant) -> Quota {
+    fn take(&mut self, time: &ManualClock, now: Instant) -> Quota {
         self.at = now;
         let limit = self.per_minute;
         let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -176,7 +176,7 @@ impl Bucket {
 /// The buckets of all keys and all sources.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    time: ToldTime,
+    time: ManualClock,
     keys: Mutex<KeyedMap<ApiKeyId, Bucket>>,
     sources: Mutex<KeyedMap<IpAddr, Bucket>>,
 }
@@ -185,7 +185,7 @@ impl Limits {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let hash = KeyedHash::new(rng);
         Limits {
-            time: ToldTime::default(),
+            time: ManualClock::default(),
             keys: Mutex::new(KeyedMap::with_hasher(hash)),
             sources: Mutex::new(KeyedMap::with_hasher(hash)),
         }
@@ -238,7 +238,11 @@ mod tests {
         let granted = |source: String| limits.of_source(source.parse().unwrap(), 10, now).granted;
         assert_eq!((0..50).filter(|n| granted(format!("2001:db8::{n:x}"))).count(), 10);
         assert_eq!((0..50).filter(|n| granted(format!("::ffff:192.0.2.{n}"))).count(), 50);
-        assert_eq!((0..50).filter(|_| granted("192.0.2.1".into())).count(), 9, "one was asked for as mapped");
+        assert_eq!(
+            (0..50).filter(|_| granted("192.0.2.1".into())).count(),
+            9,
+            "one of its ten was charged as a mapped address"
+        );
     }
 
     #[test]

@@ -10,16 +10,16 @@ use switch::limits::{CALLS_LISTED, NAMES_LISTED};
 use switch::{CallPlace, CallsOf, Command, Presence, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::limits::JOURNAL_PATIENCE;
+use crate::limits::JOURNAL_TIMEOUT;
 
 const JOURNAL_POLL: Duration = Duration::from_millis(50);
 
 /// Whether the client may read a call: both users whose phones are in it may (S56). For all others the call does not exist.
 pub(crate) fn may_read(principal: &Principal, call: &CallRecord) -> bool {
-    principal.sees(&call.user) || call.other_user.as_ref().is_some_and(|other| principal.sees(other))
+    principal.can_see(&call.user) || call.other_user.as_ref().is_some_and(|other| principal.can_see(other))
 }
 
 /// Find a call, active or ended.
@@ -42,7 +42,7 @@ pub(crate) async fn find_call(app: &App, id: &CallId) -> Result<Option<CallRecor
             }
             Ok::<(), ApiError>(())
         };
-        if let Ok(failed) = tokio::time::timeout(JOURNAL_PATIENCE, arrival).await {
+        if let Ok(failed) = tokio::time::timeout(JOURNAL_TIMEOUT, arrival).await {
             failed?;
         }
     }
@@ -54,29 +54,29 @@ pub(crate) async fn live_call(app: &App, id: &CallId) -> Result<Option<CallRecor
     match app.ask(Command::Show { call: id.clone() }).await? {
         Reply::Call(call) => Ok(Some(call)),
         Reply::Unknown => Ok(None),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
-/// Active calls after the position `after`, newest first, for which `meant` holds. Stops at `limit` calls or at a call for which `enough` holds.
+/// Active calls after the position `after`, newest first, for which `matches` holds. Stops at `limit` calls or at a call for which `stop_at` holds.
 /// The switch is asked page by page, so that a long list does not delay call processing.
 pub(crate) async fn live_calls(
     app: &App,
     of: CallsOf,
     mut after: Option<CallPlace>,
     limit: usize,
-    meant: impl Fn(&CallRecord) -> bool,
-    enough: impl Fn(&CallRecord) -> bool,
+    matches: impl Fn(&CallRecord) -> bool,
+    stop_at: impl Fn(&CallRecord) -> bool,
 ) -> Result<Vec<CallRecord>, ApiError> {
     let mut found = Vec::new();
     loop {
         let page = match app.ask(Command::Calls { of: of.clone(), after, limit: CALLS_LISTED }).await? {
             Reply::Calls(page) => page,
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         };
-        let last = page.last().filter(|last| page.len() >= CALLS_LISTED && !enough(last));
+        let last = page.last().filter(|last| page.len() >= CALLS_LISTED && !stop_at(last));
         after = last.map(CallPlace::of);
-        found.extend(page.into_iter().filter(|call| meant(call)));
+        found.extend(page.into_iter().filter(|call| matches(call)));
         if after.is_none() || found.len() >= limit {
             found.truncate(limit);
             return Ok(found);
@@ -85,13 +85,13 @@ pub(crate) async fn live_calls(
 }
 
 /// Which of these calls are active.
-pub(crate) async fn up_among(app: &App, ids: Vec<CallId>) -> Result<BTreeSet<CallId>, ApiError> {
+pub(crate) async fn active_among(app: &App, ids: Vec<CallId>) -> Result<BTreeSet<CallId>, ApiError> {
     if ids.is_empty() {
         return Ok(BTreeSet::new());
     }
     match app.ask(Command::Up { calls: ids }).await? {
         Reply::Up(up) => Ok(up.into_iter().collect()),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
@@ -115,5 +115,5 @@ fn is_recent(id: &CallId, now: Timestamp) -> bool {
         return false;
     }
     let second = parts.next().and_then(|digits| digits.parse::<i64>().ok());
-    second.is_some_and(|second| (0..=JOURNAL_PATIENCE.as_secs() as i64).contains(&(now.as_secs() - second)))
+    second.is_some_and(|second| (0..=JOURNAL_TIMEOUT.as_secs() as i64).contains(&(now.as_secs() - second)))
 }

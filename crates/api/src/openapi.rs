@@ -53,16 +53,16 @@ pub(crate) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    for name in names_in(route.path) {
+    for name in path_parameters(route.path) {
         parameters.push(json!({
             "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
         }));
     }
-    if route.method == "post" && route.need != Access::Nothing {
+    if route.method == "post" && route.access != Access::Public {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "Makes retries safe: a request that is repeated with the same value within 24 hours is executed once and answered as the first time",
+            "description": "Makes retries safe: a request repeated with the same value within 24 hours is executed once and answered as before",
             "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}
         }));
     }
@@ -82,13 +82,13 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
         "summary": route.summary,
-        "description": description(route.need),
-        "x-needs": needs(route.need),
+        "description": description(route.access),
+        "x-needs": access_name(route.access),
         "parameters": parameters,
         "responses": responses(route, schemas),
     });
     if let Value::Object(operation) = &mut operation {
-        if matches!(route.need, Access::Nothing | Access::Hello) {
+        if matches!(route.access, Access::Public | Access::KeyOrFirstMessage) {
             operation.insert("security".into(), json!([]));
         }
         if let Some(fields) = route.body {
@@ -110,30 +110,30 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
 }
 
 /// The parameters of a path: `id` of `/api/v1/keys/{id}`.
-fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
+fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn description(need: Access) -> String {
-    match need {
-        Access::Nothing => "Public: needs no key.".into(),
+fn description(access: Access) -> String {
+    match access {
+        Access::Public => "Public: needs no key.".into(),
         Access::Key => "Needs any active key.".into(),
         Access::Permission(permission) => {
             format!("Needs a key with the permission `{}`.", permission.as_str())
         }
         Access::Admin => "Needs a key with the permission `admin`.".into(),
-        Access::Hello => "Needs any active key, in the header or in the first message.".into(),
+        Access::KeyOrFirstMessage => "Needs any active key, in the header or in the first message.".into(),
     }
 }
 
 /// Access for machines (`x-needs`): a permission, `key` for any key, `hello` for a key in the first message, `nothing` for a public route.
-fn needs(need: Access) -> &'static str {
-    match need {
-        Access::Nothing => "nothing",
+fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::Public => "nothing",
         Access::Key => "key",
         Access::Permission(permission) => permission.as_str(),
         Access::Admin => "admin",
-        Access::Hello => "hello",
+        Access::KeyOrFirstMessage => "hello",
     }
 }
 
@@ -151,11 +151,11 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
     let content = match &route.answer {
         Answer::Json { name, schema, collect } => {
-            remember(schemas, name, *schema, *collect);
+            add_schema(schemas, name, *schema, *collect);
             json!({"application/json": {"schema": reference(name)}})
         }
         Answer::JsonOrText { name, schema, collect } => {
-            remember(schemas, name, *schema, *collect);
+            add_schema(schemas, name, *schema, *collect);
             json!({"application/json": {"schema": reference(name)}, "text/plain": {"schema": {"type": "string"}}})
         }
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
@@ -164,10 +164,8 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         Answer::Audio => {
             let (ogg, wav) = (json!({"schema": binary("audio/ogg")}), json!({"schema": binary("audio/wav")}));
             let content = json!({"audio/ogg": ogg, "audio/wav": wav});
-            responses.insert(
-                "206".into(),
-                json!({"description": "The requested byte range", "content": content}),
-            );
+            responses
+                .insert("206".into(), json!({"description": "The requested byte range", "content": content}));
             content
         }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
@@ -178,7 +176,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         responses.insert("200".into(), json!({"description": "Success", "content": content}));
     }
     let mut statuses: Vec<u16> = route.also.to_vec();
-    if !matches!(route.need, Access::Nothing | Access::Hello) {
+    if !matches!(route.access, Access::Public | Access::KeyOrFirstMessage) {
         statuses.extend([401, 403, 429, 500]);
     }
     if route.path.contains("{id}") {
@@ -203,7 +201,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     for status in statuses {
         let schema = if route.path == "/readyz" { reference("Probe") } else { reference("Error") };
         let mut response = json!({
-            "description": meaning(status),
+            "description": status_description(status),
             "content": {"application/json": {"schema": schema}}
         });
         if let (Value::Object(response), 429 | 503) = (&mut response, status) {
@@ -215,7 +213,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     Value::Object(responses)
 }
 
-fn remember(schemas: &mut Schemas, name: &str, schema: fn() -> RefOr<Schema>, collect: fn(&mut Schemas)) {
+fn add_schema(schemas: &mut Schemas, name: &str, schema: fn() -> RefOr<Schema>, collect: fn(&mut Schemas)) {
     if !schemas.iter().any(|(known, _)| known == name) {
         schemas.push((name.to_owned(), schema()));
         collect(schemas);
@@ -226,7 +224,7 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn meaning(status: u16) -> &'static str {
+fn status_description(status: u16) -> &'static str {
     match status {
         400 => "A value is invalid; `field` names it",
         401 => "No valid and active key",

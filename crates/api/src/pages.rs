@@ -94,12 +94,7 @@ fn welcome_page(language: Language) -> String {
             "en",
             "This is a PBX. Programs use its API under <code>/api/v1</code> with the key in the file <code>admin.key</code> of \
              its data directory.",
-            [
-                "API reference, with forms to try it",
-                "OpenAPI document",
-                "Liveness probe",
-                "Readiness probe",
-            ],
+            ["API reference, with forms to try it", "OpenAPI document", "Liveness probe", "Readiness probe"],
         ),
         Language::Spanish => (
             "es",

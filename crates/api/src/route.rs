@@ -13,7 +13,7 @@ use crate::limits::BodyLimit;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
     /// Public: no key needed.
-    Nothing,
+    Public,
     /// Any valid key.
     Key,
     /// A key with this permission, or an admin key.
@@ -21,7 +21,7 @@ pub(crate) enum Access {
     /// A key with the permission `admin`.
     Admin,
     /// Any valid key, in the header or in the first message of the WebSocket.
-    Hello,
+    KeyOrFirstMessage,
 }
 
 /// Body of a successful response.
@@ -60,7 +60,7 @@ pub(crate) struct Route {
     pub path: &'static str,
     pub tag: &'static str,
     pub summary: &'static str,
-    pub need: Access,
+    pub access: Access,
     pub query: &'static [Field],
     pub body: Option<&'static [Field]>,
     /// Content-Type of an uploaded body that is not JSON.
@@ -79,7 +79,7 @@ impl Route {
         (method, path): (&'static str, &'static str),
         tag: &'static str,
         summary: &'static str,
-        need: Access,
+        access: Access,
         answer: Answer,
         handler: MethodRouter<App>,
     ) -> Route {
@@ -88,7 +88,7 @@ impl Route {
             path,
             tag,
             summary,
-            need,
+            access,
             query: &[],
             body: None,
             upload: None,
@@ -101,7 +101,7 @@ impl Route {
     }
 
     /// The same route at another path.
-    pub(crate) fn at(&self, path: &'static str) -> Route {
+    pub(crate) fn with_path(&self, path: &'static str) -> Route {
         Route { path, ..self.clone() }
     }
 

@@ -19,8 +19,8 @@ const PASSWORD_CHARS: usize = 16;
 
 /// Generate a key.
 pub(crate) fn key(rng: &mut Rng) -> Secret<String> {
-    let body = draw(rng, BASE62, RANDOM_CHARS);
-    Secret::new(format!("{PREFIX}{body}{}", check(&body)))
+    let body = random_text(rng, BASE62, RANDOM_CHARS);
+    Secret::new(format!("{PREFIX}{body}{}", checksum(&body)))
 }
 
 /// Whether a text has the form of a key: prefix, alphabet, length and checksum.
@@ -28,7 +28,7 @@ pub fn is_well_formed(key: &str) -> bool {
     key.strip_prefix(PREFIX).is_some_and(|rest| {
         rest.len() == RANDOM_CHARS + CHECK_CHARS
             && rest.is_ascii()
-            && rest.split_at_checked(RANDOM_CHARS).is_some_and(|(body, sum)| check(body) == sum)
+            && rest.split_at_checked(RANDOM_CHARS).is_some_and(|(body, sum)| checksum(body) == sum)
     })
 }
 
@@ -38,17 +38,17 @@ pub(crate) fn hash(key: &str) -> [u8; 32] {
 }
 
 /// The first characters of a key, which are stored and shown.
-pub(crate) fn shown(key: &str) -> String {
+pub(crate) fn display_prefix(key: &str) -> String {
     key.chars().take(PREFIX.len() + SHOWN_CHARS).collect()
 }
 
 /// Generate a password.
 pub(crate) fn password(rng: &mut Rng) -> Secret<String> {
-    Secret::new(draw(rng, PASSWORD_ALPHABET, PASSWORD_CHARS))
+    Secret::new(random_text(rng, PASSWORD_ALPHABET, PASSWORD_CHARS))
 }
 
 /// Passwords that are published in documentation or are defaults of other systems; attackers try them first (security.md row 29).
-const PUBLISHED: [&str; 12] = [
+const WELL_KNOWN: [&str; 12] = [
     "1234",
     "12345",
     "123456",
@@ -64,8 +64,8 @@ const PUBLISHED: [&str; 12] = [
 ];
 
 /// Whether a password is trivial: published, or equal to a name of the account.
-pub(crate) fn is_known(password: &str, account: &[&str]) -> bool {
-    PUBLISHED.iter().chain(account).any(|known| known.eq_ignore_ascii_case(password))
+pub(crate) fn is_trivial(password: &str, account: &[&str]) -> bool {
+    WELL_KNOWN.iter().chain(account).any(|known| known.eq_ignore_ascii_case(password))
 }
 
 /// Lower-case hexadecimal text.
@@ -73,12 +73,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn draw(rng: &mut Rng, alphabet: &[u8], len: usize) -> String {
+fn random_text(rng: &mut Rng, alphabet: &[u8], len: usize) -> String {
     let pick = |_| char::from(alphabet[rng.below(alphabet.len() as u64) as usize]);
     (0..len).map(pick).collect()
 }
 
-fn check(body: &str) -> String {
+fn checksum(body: &str) -> String {
     let mut rest = crc32fast::hash(body.as_bytes()) as usize;
     let mut text = String::with_capacity(CHECK_CHARS);
     for _ in 0..CHECK_CHARS {

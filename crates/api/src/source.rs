@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn is(peer: &str, sent: &[(&'static str, &str)], expected: &str) {
+    fn assert_client(peer: &str, sent: &[(&'static str, &str)], expected: &str) {
         let mut headers = HeaderMap::new();
         for (name, value) in sent {
             headers.append(*name, value.parse().unwrap());
@@ -122,36 +122,52 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_names_a_client() {
-        is("192.0.2.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "192.0.2.1");
-        is("192.0.2.1", &[(FORWARDED, "for=203.0.113.7")], "192.0.2.1");
-        is("10.0.0.1", &[], "10.0.0.1");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "203.0.113.7");
-        is("fd00::1", &[(X_FORWARDED_FOR, "2001:db8::1")], "2001:db8::1");
+        assert_client("192.0.2.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "192.0.2.1");
+        assert_client("192.0.2.1", &[(FORWARDED, "for=203.0.113.7")], "192.0.2.1");
+        assert_client("10.0.0.1", &[], "10.0.0.1");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "203.0.113.7");
+        assert_client("fd00::1", &[(X_FORWARDED_FOR, "2001:db8::1")], "2001:db8::1");
     }
 
     #[test]
     fn what_the_client_wrote_itself_does_not_count() {
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, 203.0.113.7")], "203.0.113.7");
-        is(
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, 203.0.113.7")], "203.0.113.7");
+        assert_client(
             "10.0.0.1",
             &[(X_FORWARDED_FOR, "1.1.1.1"), (X_FORWARDED_FOR, "203.0.113.7, 10.0.0.2")],
             "203.0.113.7",
         );
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, nonsense, 10.0.0.2")], "10.0.0.2");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "10.0.0.3, 10.0.0.2")], "10.0.0.3");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, nonsense, 10.0.0.2")], "10.0.0.2");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "10.0.0.3, 10.0.0.2")], "10.0.0.3");
         // A proxy that writes only one header passes on the other one.
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=1.1.1.1")], "10.0.0.1");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=203.0.113.7")], "203.0.113.7");
+        assert_client(
+            "10.0.0.1",
+            &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=1.1.1.1")],
+            "10.0.0.1",
+        );
+        assert_client(
+            "10.0.0.1",
+            &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=203.0.113.7")],
+            "203.0.113.7",
+        );
     }
 
     #[test]
     fn nodes_of_rfc_7239_are_read() {
-        is("127.0.0.1", &[(FORWARDED, "for=192.0.2.60;proto=http;by=203.0.113.43")], "192.0.2.60");
-        is("127.0.0.1", &[(FORWARDED, r#"proto=https;For="[2001:db8:cafe::17]:4711""#)], "2001:db8:cafe::17");
-        is("127.0.0.1", &[(FORWARDED, r#"for=1.1.1.1;by="a,b\",c", for="203.0.113.7:80""#)], "203.0.113.7");
-        is("127.0.0.1", &[(FORWARDED, "for=203.0.113.7, for=unknown")], "127.0.0.1");
-        is("127.0.0.1", &[(FORWARDED, "for=_hidden")], "127.0.0.1");
-        is("127.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7:4711")], "203.0.113.7");
-        is("127.0.0.1", &[(X_FORWARDED_FOR, "::ffff:203.0.113.7")], "203.0.113.7");
+        assert_client("127.0.0.1", &[(FORWARDED, "for=192.0.2.60;proto=http;by=203.0.113.43")], "192.0.2.60");
+        assert_client(
+            "127.0.0.1",
+            &[(FORWARDED, r#"proto=https;For="[2001:db8:cafe::17]:4711""#)],
+            "2001:db8:cafe::17",
+        );
+        assert_client(
+            "127.0.0.1",
+            &[(FORWARDED, r#"for=1.1.1.1;by="a,b\",c", for="203.0.113.7:80""#)],
+            "203.0.113.7",
+        );
+        assert_client("127.0.0.1", &[(FORWARDED, "for=203.0.113.7, for=unknown")], "127.0.0.1");
+        assert_client("127.0.0.1", &[(FORWARDED, "for=_hidden")], "127.0.0.1");
+        assert_client("127.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7:4711")], "203.0.113.7");
+        assert_client("127.0.0.1", &[(X_FORWARDED_FOR, "::ffff:203.0.113.7")], "203.0.113.7");
     }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use model::UserId;
 
 use crate::directory_service::Imported;
-use crate::imported::{Column, LineFault, Written, judged};
+use crate::import_line::{Column, LineFault, RawLine, validate_line};
 use crate::limits::IMPORT_LINES;
 
 /// Columns of a file without a header.
@@ -17,8 +17,8 @@ const POSITIONS: [Column; 4] = [Column::Number, Column::Username, Column::Passwo
 
 /// Parse and validate all lines of a file. `owner` is used for lines that name no owner. Fails with the first invalid line.
 pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, LineFault> {
-    let text = decoded(bytes)?;
-    let (separator, text, numbers) = separated(&text);
+    let text = decode(bytes)?;
+    let (separator, text, numbers) = split_lines(&text);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -53,7 +53,7 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
                 format!("más de {IMPORT_LINES} extensiones: impórtelas por partes"),
             ));
         }
-        lines.push(judged(&written(&record, columns, line)?, owner)?);
+        lines.push(validate_line(&raw_line(&record, columns, line)?, owner)?);
     }
     if lines.is_empty() {
         return Err(LineFault::of_line(
@@ -65,7 +65,7 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
     Ok(lines)
 }
 
-fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
         char::decode_utf16(units)
@@ -92,14 +92,14 @@ fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
 
 /// The field separator: the one declared in the first line (`sep=;`), else the most frequent one. Also returns the lines that are not comments, and
 /// the line number of each in the file.
-fn separated(text: &str) -> (u8, String, Vec<u64>) {
-    let mut said = None;
+fn split_lines(text: &str) -> (u8, String, Vec<u64>) {
+    let mut declared = None;
     let (mut kept, mut numbers) = (String::with_capacity(text.len()), Vec::new());
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         if number == 1
             && let Some(separator) = line.strip_prefix("sep=").and_then(|rest| rest.bytes().next())
         {
-            said = Some(separator);
+            declared = Some(separator);
         } else if !line.trim().is_empty() && !line.starts_with('#') {
             kept.push_str(line);
             numbers.push(number);
@@ -115,7 +115,7 @@ fn separated(text: &str) -> (u8, String, Vec<u64>) {
         first.bytes().filter(outside).count()
     };
     let most = [b'\t', b';', b','].into_iter().max_by_key(|separator| count(*separator));
-    let separator = said.or(most).unwrap_or(b',');
+    let separator = declared.or(most).unwrap_or(b',');
     (separator, kept, numbers)
 }
 
@@ -129,7 +129,7 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
         let cell = cell.trim();
         if column.is_none() && !cell.is_empty() {
             let known = Column::ALL.map(Column::header).join(", ");
-            let cell = crate::input::shown(cell);
+            let cell = crate::input::printable(cell);
             return Err(LineFault::of_line(
                 line,
                 format!("unknown column {cell:?}; known columns: {known}"),
@@ -137,7 +137,7 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
             ));
         }
         if column.is_some() && named.iter().take(n).any(|earlier| earlier == column) {
-            let cell = crate::input::shown(cell);
+            let cell = crate::input::printable(cell);
             return Err(LineFault::of_line(
                 line,
                 format!("the column {cell:?} appears twice"),
@@ -171,12 +171,12 @@ fn column(cell: &str) -> Option<Column> {
     })
 }
 
-fn written<'r>(
+fn raw_line<'r>(
     record: &'r csv::StringRecord,
     columns: &[Option<Column>],
     line: u64,
-) -> Result<Written<'r>, LineFault> {
-    let mut written = Written { line, ..Written::default() };
+) -> Result<RawLine<'r>, LineFault> {
+    let mut raw_line = RawLine { line, ..RawLine::default() };
     for (n, cell) in record.iter().enumerate() {
         if cell.trim().is_empty() && columns.get(n).copied().flatten() != Some(Column::Password)
             || cell.is_empty()
@@ -197,16 +197,16 @@ fn written<'r>(
             return Err(LineFault::new(line, *column, None, (quote.into(), comillas.into())));
         }
         match column {
-            Column::Number => written.number = Some(cell.trim()),
-            Column::Name => written.name = Some(cell.trim()),
-            Column::Username => written.username = Some(cell.trim()),
+            Column::Number => raw_line.number = Some(cell.trim()),
+            Column::Name => raw_line.name = Some(cell.trim()),
+            Column::Username => raw_line.username = Some(cell.trim()),
             // Not trimmed: spaces are part of what the phone hashes.
-            Column::Password => written.password = Some(cell),
-            Column::Owner => written.owner = Some(cell.trim()),
-            Column::Pin => written.pin = Some(cell.trim()),
+            Column::Password => raw_line.password = Some(cell),
+            Column::Owner => raw_line.owner = Some(cell.trim()),
+            Column::Pin => raw_line.pin = Some(cell.trim()),
         }
     }
-    Ok(written)
+    Ok(raw_line)
 }
 
 #[cfg(test)]

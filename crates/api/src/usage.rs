@@ -8,7 +8,7 @@ use base::Timestamp;
 use model::ApiKeyId;
 use store::{KeyUse, Store};
 
-use crate::limits::USES;
+use crate::limits::KEY_USE_ROWS;
 
 type Row = (ApiKeyId, String, IpAddr, u16);
 
@@ -22,7 +22,7 @@ impl Usage {
     /// Count one answered request.
     pub(crate) fn count(&self, key: &ApiKeyId, route: &str, ip: IpAddr, status: u16, at: Timestamp) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let route = if rows.len() < USES { route } else { "" };
+        let route = if rows.len() < KEY_USE_ROWS { route } else { "" };
         let row = rows.entry((key.clone(), route.to_owned(), ip, status)).or_default();
         *row = (row.0 + 1, at);
     }

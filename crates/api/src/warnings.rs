@@ -28,7 +28,7 @@ pub(crate) fn of_extension(
 /// Warn about an external destination of a recurring call while no trunk carries it.
 pub(crate) fn of_recurring(directory: &Directory, call: &RecurringCall, headers: &HeaderMap) -> Vec<Warning> {
     if matches!(call.action, Action::Message(_)) && call.destination.is_empty() {
-        return Vec::new(); // it goes into a mailbox
+        return Vec::new(); // without a destination, the message goes to the extension's own mailbox
     }
     let permissions =
         directory.extension(&call.extension).map_or_else(DialPermissions::default, |e| e.dial_permissions);

@@ -165,7 +165,13 @@ async fn a_table_is_imported_and_its_faults_are_named_by_line_and_column() {
             "password",
             "line 1: password: a field contains a line break",
         ),
-        ("4000,x,123456\n", "invalid_value", 1, "password", "line 1: password: must not be a well-known password"),
+        (
+            "4000,x,123456\n",
+            "invalid_value",
+            1,
+            "password",
+            "line 1: password: must not be a well-known password",
+        ),
         ("number\n\n# none\n", "invalid_value", 1, "", "line 1: the file contains no extension"),
     ] {
         let answer = sent(&house, IMPORT, "text/csv", None, table.to_owned()).await;

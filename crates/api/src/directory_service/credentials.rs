@@ -11,9 +11,9 @@ use crate::secret;
 
 /// What happens to the user's existing credentials without an extension.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Older {
-    Stay,
-    Go,
+enum Existing {
+    Keep,
+    Revoke,
 }
 
 impl DirectoryService {
@@ -34,7 +34,7 @@ impl DirectoryService {
                 ha1_by_number: Some(Ha1::new(extension.number.as_str(), draft.domain, password.expose())),
                 created_at: draft.now.wall,
             }));
-            draft.tell("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
+            draft.audit("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
             Ok(CreatedExtension { extension, password })
         })
         .await
@@ -46,7 +46,7 @@ impl DirectoryService {
         actor: Actor,
         user: UserId,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
-        self.new_credential(actor, user, Older::Stay).await
+        self.new_credential(actor, user, Existing::Keep).await
     }
 
     /// Create a credential of a user without an extension, and revoke the existing ones (S38).
@@ -55,18 +55,18 @@ impl DirectoryService {
         actor: Actor,
         user: UserId,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
-        self.new_credential(actor, user, Older::Go).await
+        self.new_credential(actor, user, Existing::Revoke).await
     }
 
     async fn new_credential(
         &self,
         actor: Actor,
         user: UserId,
-        older: Older,
+        existing: Existing,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
         self.commit(actor, move |draft| {
             draft.ensure_user(&user);
-            if older == Older::Go {
+            if existing == Existing::Revoke {
                 let old = draft.directory.credentials_of(&user).filter(|c| c.extension.is_none());
                 let mut gone: Vec<_> = old.map(|c| Arc::clone(&c.username)).collect();
                 gone.sort();
@@ -83,11 +83,11 @@ impl DirectoryService {
                 created_at: draft.now.wall,
             };
             draft.changes.push(Change::Credential(credential.clone()));
-            draft.tell(
+            draft.audit(
                 "sip_credentials_generated",
                 &user,
                 &credential.username,
-                json!({"olderRevoked": older == Older::Go}),
+                json!({"olderRevoked": existing == Existing::Revoke}),
             );
             Ok((credential, password))
         })

@@ -8,14 +8,14 @@ use model::voicemail::{PinKey, PinProof};
 use model::{Change, Credential, Directory, ExtensionNumber, Ha1, Mailbox, UserId};
 use serde_json::json;
 
-use super::extensions::{claim_number, fresh};
+use super::extensions::{check_number_free, new_extension};
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::error::Fault;
-use crate::imported::{Column, LineFault};
+use crate::import_line::{Column, LineFault};
 use crate::secret;
 
 /// Lines of one import without a password. Generated passwords are shown in the response, which limits their number.
-const MADE: usize = 1000;
+const MAX_GENERATED: usize = 1000;
 
 /// One line of an import.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl DirectoryService {
         lines: Vec<Imported>,
     ) -> Result<ImportDone, DirectoryError> {
         self.commit(actor, move |draft| {
-            check(draft.directory, &lines)?;
+            check_lines(draft.directory, &lines)?;
             let mut owners = std::collections::HashSet::new();
             for line in &lines {
                 if owners.insert(line.owner.clone()) {
@@ -88,11 +88,11 @@ impl DirectoryService {
                 }
             }
             let mut done = ImportDone { count: lines.len(), made: Vec::new() };
-            let mut behind = Vec::with_capacity(lines.len());
+            let mut later_changes = Vec::with_capacity(lines.len());
             for line in lines {
-                make(draft, &pins, line, &mut done.made, &mut behind);
+                create(draft, &pins, line, &mut done.made, &mut later_changes);
             }
-            draft.changes.append(&mut behind);
+            draft.changes.append(&mut later_changes);
             draft.event.kind = "voip_extensions_imported";
             draft.event.detail = json!({"count": done.count});
             Ok(done)
@@ -102,14 +102,14 @@ impl DirectoryService {
 }
 
 /// Checks that need the directory or the other lines.
-fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError> {
-    let twice = |first: u64| {
+fn check_lines(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError> {
+    let duplicate = |first: u64| {
         (format!("is the same as in line {first}"), format!("es lo mismo que en la línea {first}"))
     };
     let mut numbers: HashMap<&str, u64> = HashMap::with_capacity(lines.len());
     let mut usernames: HashMap<&str, u64> = HashMap::with_capacity(lines.len());
     for line in lines {
-        claim_number(directory, &line.number, None).map_err(|error| match error {
+        check_number_free(directory, &line.number, None).map_err(|error| match error {
             DirectoryError::NumberReserved(_) => line.fault(
                 Fault::NumberReserved,
                 Column::Number,
@@ -120,7 +120,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
             }
         })?;
         if let Some(first) = numbers.insert(line.number.as_str(), line.line) {
-            return Err(line.fault(Fault::NumberTaken, Column::Number, twice(first)));
+            return Err(line.fault(Fault::NumberTaken, Column::Number, duplicate(first)));
         }
         if directory.credential(line.username()).is_some() {
             return Err(line.fault(
@@ -130,7 +130,7 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
             ));
         }
         if let Some(first) = usernames.insert(line.username(), line.line) {
-            return Err(line.fault(Fault::UsernameTaken, Column::Username, twice(first)));
+            return Err(line.fault(Fault::UsernameTaken, Column::Username, duplicate(first)));
         }
     }
     // A user name equal to the number of another line would make two extensions share one name.
@@ -145,25 +145,28 @@ fn check(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError
         }
     }
     let without = lines.iter().filter(|line| line.password.is_none());
-    match without.clone().nth(MADE) {
+    match without.clone().nth(MAX_GENERATED) {
         None => Ok(()),
         Some(line) => Err(line.fault(
             Fault::MissingField,
             Column::Password,
             (
-                format!("is missing: at most {MADE} lines of an import may have no password, because generated ones are shown in the response"),
-                format!("falta: como máximo {MADE} líneas pueden ir sin ella, porque las creadas se muestran en la respuesta"),
+                format!(
+                    "is missing: at most {MAX_GENERATED} lines of an import may have no password, because generated ones are shown in the \
+                     response"
+                ),
+                format!("falta: como máximo {MAX_GENERATED} líneas pueden ir sin ella, porque las creadas se muestran en la respuesta"),
             ),
         )),
     }
 }
 
-fn make(
+fn create(
     draft: &mut ChangeSet<'_>,
     pins: &PinKey,
     line: Imported,
     made: &mut Vec<MadePassword>,
-    behind: &mut Vec<Change>,
+    later_changes: &mut Vec<Change>,
 ) {
     let username = line.username.unwrap_or_else(|| line.number.to_string());
     let password = line.password.unwrap_or_else(|| {
@@ -177,14 +180,15 @@ fn make(
     let ha1 = Ha1::new(&username, draft.domain, password.expose());
     let ha1_by_number = Some(Ha1::new(line.number.as_str(), draft.domain, password.expose()));
     let (user, created_at) = (line.owner.clone(), draft.now.wall);
-    let extension = fresh(draft.now, &mut draft.rng, line.owner, line.number, name, Arc::clone(&username));
+    let extension =
+        new_extension(draft.now, &mut draft.rng, line.owner, line.number, name, Arc::clone(&username));
     if let Some(pin) = line.pin {
         let pin = Some(PinProof::new(pins, &extension.id, pin.expose()));
-        behind.push(Change::Mailbox(Mailbox { pin, ..Mailbox::of(extension.id.clone()) }));
+        later_changes.push(Change::Mailbox(Mailbox { pin, ..Mailbox::of(extension.id.clone()) }));
     }
     let extension_id = Some(extension.id.clone());
     draft.changes.push(Change::Extension(extension));
-    behind.push(Change::Credential(Credential {
+    later_changes.push(Change::Credential(Credential {
         username,
         user,
         extension: extension_id,

@@ -61,7 +61,7 @@ impl DirectoryService {
         let permissions = [Permission::Admin].into_iter().collect();
         let name = name.to_owned();
         let wanted = NewKey { user, name, permissions, requests_per_minute: None, expires_at: None };
-        self.enter_key(actor, wanted, secret).await
+        self.insert_key(actor, wanted, secret).await
     }
 
     /// Generate the secret of a key that is created later.
@@ -85,10 +85,10 @@ impl DirectoryService {
 
     /// Create a key. The caller checks whether the client may create it.
     pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, DirectoryError> {
-        self.enter_key(actor, wanted, self.new_key_secret()).await
+        self.insert_key(actor, wanted, self.new_key_secret()).await
     }
 
-    async fn enter_key(
+    async fn insert_key(
         &self,
         actor: Actor,
         wanted: NewKey,
@@ -100,7 +100,7 @@ impl DirectoryService {
                 id: Id::new(draft.now, &mut draft.rng),
                 user: wanted.user,
                 name: wanted.name,
-                prefix: secret::shown(secret.expose()),
+                prefix: secret::display_prefix(secret.expose()),
                 hash: secret::hash(secret.expose()),
                 permissions: wanted.permissions,
                 active: true,
@@ -111,14 +111,14 @@ impl DirectoryService {
             draft.changes.push(Change::Key(key.clone()));
             let detail = json!({"name": key.name, "permissions": key.permissions, "prefix": key.prefix,
                 "expiresAt": key.expires_at.map(|end| end.to_string())});
-            draft.tell("api_key_created", &key.user, key.id.as_str(), detail);
+            draft.audit("api_key_created", &key.user, key.id.as_str(), detail);
             Ok(CreatedKey { key, secret })
         })
         .await
     }
 
     /// Activate or deactivate a key; toggle it if `active` is `None` (S58).
-    pub async fn switch_key(
+    pub async fn set_key_active(
         &self,
         actor: Actor,
         id: ApiKeyId,
@@ -131,11 +131,11 @@ impl DirectoryService {
                 return Ok(key);
             }
             if !active {
-                keep_an_admin(draft.directory, draft.now.wall, &key)?;
+                require_another_admin(draft.directory, draft.now.wall, &key)?;
             }
             key.active = active;
             draft.changes.push(Change::Key(key.clone()));
-            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": {"active": active}}));
+            draft.audit("api_key_updated", &key.user, id.as_str(), json!({"after": {"active": active}}));
             Ok(key)
         })
         .await
@@ -168,10 +168,10 @@ impl DirectoryService {
                 return Ok(key);
             }
             if key.is_expired(draft.now.wall) {
-                keep_an_admin(draft.directory, draft.now.wall, &key)?;
+                require_another_admin(draft.directory, draft.now.wall, &key)?;
             }
             draft.changes.push(Change::Key(key.clone()));
-            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": after}));
+            draft.audit("api_key_updated", &key.user, id.as_str(), json!({"after": after}));
             Ok(key)
         })
         .await
@@ -181,10 +181,10 @@ impl DirectoryService {
     pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft: &mut ChangeSet<'_>| {
             let key = draft.directory.key(&id).ok_or(DirectoryError::NotFound)?;
-            keep_an_admin(draft.directory, draft.now.wall, key)?;
+            require_another_admin(draft.directory, draft.now.wall, key)?;
             let (user, detail) = (key.user.clone(), json!({"name": key.name, "prefix": key.prefix}));
             draft.changes.push(Change::KeyGone(id.clone()));
-            draft.tell("api_key_deleted", &user, id.as_str(), detail);
+            draft.audit("api_key_deleted", &user, id.as_str(), detail);
             Ok(())
         })
         .await
@@ -192,10 +192,14 @@ impl DirectoryService {
 }
 
 /// Fails if no active admin key would be left.
-fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), DirectoryError> {
+fn require_another_admin(
+    directory: &Directory,
+    now: Timestamp,
+    removed: &ApiKey,
+) -> Result<(), DirectoryError> {
     let may = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
     let is_admin = |key: &ApiKey| may(key) && !key.is_expired(now);
-    if may(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
+    if may(removed) && !directory.keys().any(|key| key.id != removed.id && is_admin(key)) {
         return Err(DirectoryError::LastAdminKey);
     }
     Ok(())

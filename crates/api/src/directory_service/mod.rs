@@ -6,10 +6,10 @@
 mod credentials;
 mod difference;
 mod extensions;
-mod follow;
 mod import;
 mod keys;
 mod recurring;
+mod replication;
 mod trunks;
 mod voicemail;
 mod webhooks;
@@ -25,7 +25,7 @@ use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, Use
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
-use crate::imported::LineFault;
+use crate::import_line::LineFault;
 use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
@@ -119,7 +119,7 @@ pub enum DirectoryError {
     Store(#[from] StoreError),
     /// The task that writes the change panicked.
     #[error("the task that writes to the directory panicked")]
-    Died,
+    TaskPanicked,
 }
 
 struct Inner {
@@ -130,7 +130,7 @@ struct Inner {
     clock: Clock,
     rng: Mutex<Rng>,
     /// Serialises writers of this process. Holds the outbox sequence number up to which the directory has applied changes.
-    turn: tokio::sync::Mutex<i64>,
+    applied_seq: tokio::sync::Mutex<i64>,
 }
 
 /// The directory service. Clones share all state.
@@ -150,7 +150,7 @@ pub(crate) struct ChangeSet<'d> {
     pub mails: Vec<Delivery>,
     pub event: Event,
     /// Further events.
-    pub also: Vec<Event>,
+    pub more_events: Vec<Event>,
 }
 
 /// An event about a change, for the audit and for event subscribers.
@@ -170,7 +170,7 @@ impl ChangeSet<'_> {
         }
     }
 
-    fn tell(&mut self, kind: &'static str, user: &UserId, subject: &str, detail: Value) {
+    fn audit(&mut self, kind: &'static str, user: &UserId, subject: &str, detail: Value) {
         self.event = Event { kind, user: Some(user.clone()), subject: subject.to_owned(), detail };
     }
 }
@@ -204,7 +204,7 @@ impl DirectoryService {
             domain,
             clock,
             rng: Mutex::new(rng),
-            turn: tokio::sync::Mutex::new(0),
+            applied_seq: tokio::sync::Mutex::new(0),
         };
         DirectoryService { inner: Arc::new(inner) }
     }
@@ -242,7 +242,7 @@ impl DirectoryService {
         let inner = Arc::clone(&self.inner);
         let rng = self.rng();
         let work = async move {
-            let (mut turn, pen) = inner.take_pen().await?;
+            let (mut applied_seq, lock) = inner.lock_for_write().await?;
             let current = inner.directory.load_full();
             let mut draft = ChangeSet {
                 directory: &current,
@@ -252,24 +252,24 @@ impl DirectoryService {
                 changes: Vec::new(),
                 mails: Vec::new(),
                 event: Event::default(),
-                also: Vec::new(),
+                more_events: Vec::new(),
             };
             let result = decide(&mut draft)?;
-            let ChangeSet { now, changes, mails, event, also, .. } = draft;
+            let ChangeSet { now, changes, mails, event, more_events, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
             let audits: Vec<Audit> =
-                std::iter::once(event).chain(also).map(|event| actor.audit(now.wall, event)).collect();
-            *turn = pen.write_all(&changes, &mails, &audits).await?;
+                std::iter::once(event).chain(more_events).map(|event| actor.audit(now.wall, event)).collect();
+            *applied_seq = lock.write_all(&changes, &mails, &audits).await?;
             inner.apply(changes);
             Ok(result)
         };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     /// Write an event that changes nothing in the directory. It is written in the background, because the action has already happened.
-    pub(crate) fn tell(&self, actor: Actor, event: Event) {
+    pub(crate) fn audit(&self, actor: Actor, event: Event) {
         let (store, at) = (self.inner.store.clone(), self.now().wall);
         tokio::spawn(async move {
             let kind = event.kind;

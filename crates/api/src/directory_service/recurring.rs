@@ -78,8 +78,8 @@ impl DirectoryService {
                 updated_at: now,
             };
             draft.changes.push(Change::Recurring(Box::new(call.clone())));
-            let detail = json!({"after": facts(&call)});
-            draft.tell("recurring_call_created", &call.user, call.id.as_str(), detail); // S92
+            let detail = json!({"after": snapshot(&call)});
+            draft.audit("recurring_call_created", &call.user, call.id.as_str(), detail); // S92
             Ok(call)
         })
         .await
@@ -112,8 +112,8 @@ impl DirectoryService {
                 new.since = draft.now.wall;
             }
             draft.changes.push(Change::Recurring(Box::new(new.clone())));
-            let detail = difference(&facts(&old), &facts(&new));
-            draft.tell("recurring_call_updated", &new.user, id.as_str(), detail); // S93
+            let detail = difference(&snapshot(&old), &snapshot(&new));
+            draft.audit("recurring_call_updated", &new.user, id.as_str(), detail); // S93
             Ok(new)
         })
         .await
@@ -135,7 +135,7 @@ impl DirectoryService {
 pub(super) fn remove_all_of(draft: &mut ChangeSet<'_>, extension: &ExtensionId) {
     for call in draft.directory.recurring_calls_of(extension) {
         draft.changes.push(Change::RecurringGone(call.id.clone()));
-        draft.also.push(deleted(call));
+        draft.more_events.push(deleted(call));
     }
 }
 
@@ -144,7 +144,7 @@ fn deleted(call: &RecurringCall) -> Event {
         kind: "recurring_call_deleted",
         user: Some(call.user.clone()),
         subject: call.id.to_string(),
-        detail: json!({"before": facts(call)}),
+        detail: json!({"before": snapshot(call)}),
     }
 }
 
@@ -170,7 +170,7 @@ fn check_destination(
 }
 
 /// Snapshot of a recurring call for the audit.
-fn facts(call: &RecurringCall) -> Value {
+fn snapshot(call: &RecurringCall) -> Value {
     json!({
         "extensionId": call.extension,
         "destinationNumber": call.destination,

@@ -47,7 +47,7 @@ impl DirectoryService {
             changes.greeting_at.apply(&mut mailbox.greeting_at);
             let greeting = mailbox.greeting_at != before.greeting_at;
             let kind = if greeting { "voicemail_greeting_changed" } else { "voicemail_settings_changed" };
-            draft.tell(kind, &extension.user, id.as_str(), json!({"after": facts(&mailbox)}));
+            draft.audit(kind, &extension.user, id.as_str(), json!({"after": snapshot(&mailbox)}));
             draft.changes.push(Change::Mailbox(mailbox.clone()));
             Ok(mailbox)
         })
@@ -58,7 +58,7 @@ impl DirectoryService {
     pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             extension(draft, &message.extension)?;
-            draft.tell("voicemail_begun", &message.user, message.id.as_str(), told(&message));
+            draft.audit("voicemail_begun", &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::Message(message));
             Ok(())
         })
@@ -74,7 +74,7 @@ impl DirectoryService {
                 let id = Id::new(draft.now, &mut draft.rng);
                 draft.mails.push(Delivery::new(id, &message, recipient, draft.now.wall));
             }
-            draft.tell("voicemail_left", &message.user, message.id.as_str(), told(&message));
+            draft.audit("voicemail_left", &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::Message(message));
             Ok(())
         })
@@ -90,7 +90,7 @@ impl DirectoryService {
         state: MessageState,
     ) -> Result<VoicemailMessage, DirectoryError> {
         self.commit(actor, move |draft| {
-            let message = known(draft, &extension, &id)?;
+            let message = complete_message(draft, &extension, &id)?;
             if message.state == state {
                 return Ok(message);
             }
@@ -104,7 +104,7 @@ impl DirectoryService {
                 MessageState::Saved => "voicemail_saved",
                 MessageState::New | MessageState::Recording => "voicemail_unheard",
             };
-            draft.tell(kind, &marked.user, marked.id.as_str(), told(&marked));
+            draft.audit(kind, &marked.user, marked.id.as_str(), message_snapshot(&marked));
             draft.changes.push(Change::Message(marked.clone()));
             Ok(marked)
         })
@@ -125,7 +125,7 @@ impl DirectoryService {
                 MessageState::Recording => "voicemail_dropped",
                 MessageState::New | MessageState::Heard | MessageState::Saved => "voicemail_deleted",
             };
-            draft.tell(kind, &message.user, message.id.as_str(), told(&message));
+            draft.audit(kind, &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::MessageGone { extension, id });
             Ok(message)
         })
@@ -138,7 +138,7 @@ fn extension(draft: &ChangeSet<'_>, id: &ExtensionId) -> Result<Extension, Direc
 }
 
 /// Find a complete message.
-fn known(
+fn complete_message(
     draft: &ChangeSet<'_>,
     extension: &ExtensionId,
     id: &MessageId,
@@ -148,7 +148,7 @@ fn known(
 }
 
 /// Snapshot of a mailbox for the audit, without the PIN.
-fn facts(mailbox: &Mailbox) -> Value {
+fn snapshot(mailbox: &Mailbox) -> Value {
     json!({
         "pinSet": mailbox.pin.is_some(),
         "language": mailbox.language,
@@ -158,7 +158,7 @@ fn facts(mailbox: &Mailbox) -> Value {
     })
 }
 
-fn told(message: &VoicemailMessage) -> Value {
+fn message_snapshot(message: &VoicemailMessage) -> Value {
     json!({
         "extensionId": message.extension.as_str(),
         "from": message.from_number,

@@ -63,7 +63,7 @@ impl DirectoryService {
         };
         let detail = json!({"host": host_of(&hook.url), "types": hook.types, "active": hook.active});
         let audit = self.audit_of("webhook_created", &hook, actor, detail);
-        self.keep(hook, true, audit).await
+        self.save(hook, true, audit).await
     }
 
     pub(crate) async fn change_webhook(
@@ -87,18 +87,18 @@ impl DirectoryService {
             hook.active = active;
         }
         let audit = self.audit_of("webhook_updated", &hook, actor, json!({"after": after}));
-        let fresh = hook.active && !old.active;
-        self.keep(hook, fresh, audit).await
+        let activated = hook.active && !old.active;
+        self.save(hook, activated, audit).await
     }
 
     /// Runs in its own task, so a client that disconnects does not interrupt it.
-    async fn keep(&self, hook: Webhook, fresh: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
+    async fn save(&self, hook: Webhook, activated: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
         let store = self.store().clone();
         let work = async move {
-            store.put_webhook(&hook, fresh, audit).await?;
+            store.put_webhook(&hook, activated, audit).await?;
             Ok(hook)
         };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     /// Switch to the next secret. The previous one also signs for another day.
@@ -111,7 +111,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_secret_rotated", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.rotate_webhook(&hook.id, now, audit).await?) };
-        let rotated = tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?;
+        let rotated = tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?;
         rotated.and_then(|hook: Option<Webhook>| hook.ok_or(DirectoryError::NotFound))
     }
 
@@ -119,7 +119,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_deleted", &hook, actor, json!({"host": host_of(&hook.url)}));
         let store = self.store().clone();
         let work = async move { Ok(store.drop_webhook(&hook.id, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     pub(crate) async fn retry_delivery(
@@ -132,7 +132,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_delivery_retried", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.retry_delivery(&delivery.id, now, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     fn audit_of(&self, kind: &'static str, hook: &Webhook, actor: Actor, detail: Value) -> Audit {

@@ -21,9 +21,9 @@ pub(crate) struct Body {
 
 /// Read a whole body within the size and time limit of its route.
 pub(crate) async fn read_whole(body: axum::body::Body, limit: BodyLimit) -> Result<Bytes, Fault> {
-    match tokio::time::timeout(limit.patience, axum::body::to_bytes(body, limit.bytes)).await {
+    match tokio::time::timeout(limit.timeout, axum::body::to_bytes(body, limit.bytes)).await {
         Ok(read) => read.map_err(|_| limit.too_large),
-        Err(_) => Err(Fault::BodyIncomplete), // half of an object is none
+        Err(_) => Err(Fault::BodyIncomplete), // a partial body is useless
     }
 }
 
@@ -53,7 +53,7 @@ impl Body {
     }
 
     /// Validate the JSON body for a route without `userId`.
-    pub(crate) fn plain_form(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
+    pub(crate) fn form_without_user(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
         Form::of_object(self.object()?, fields)
     }
 
@@ -63,7 +63,7 @@ impl Body {
         if let Some(user) = object.get("userId").and_then(Value::as_str)
             && fields.iter().any(|field| field.name == "userId")
         {
-            principal.acts_for(user)?;
+            principal.require_user(user)?;
         }
         Form::of_object(object, fields)
     }
@@ -81,14 +81,14 @@ impl Body {
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(mut object)) => {
-                object.values_mut().for_each(make_whole);
+                object.values_mut().for_each(normalise_integers);
                 Ok(object)
             }
             Ok(_) => Err(Fault::BadJson.into()),
             Err(error) => {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 let lugar = format!("línea {}, columna {}", error.line(), error.column());
-                Err(ApiError::said(
+                Err(ApiError::with_detail(
                     Fault::BadJson,
                     (
                         &format!("The body is not valid JSON: error at {place}"),
@@ -101,7 +101,7 @@ impl Body {
 }
 
 /// Turn numbers without a fraction into integers: `30.0` is an integer in JSON Schema (2020-12 validation, §6.1.1).
-fn make_whole(value: &mut Value) {
+fn normalise_integers(value: &mut Value) {
     /// Largest magnitude up to which every integer has an exact double.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
@@ -113,8 +113,8 @@ fn make_whole(value: &mut Value) {
                 *value = Value::from(float as i64);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(make_whole),
-        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Array(items) => items.iter_mut().for_each(normalise_integers),
+        Value::Object(object) => object.values_mut().for_each(normalise_integers),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn numbers_without_a_fraction_are_integers() {
         let mut value = serde_json::json!({"a": [30.0, -0.0, 30.5, 1e300], "b": {"c": 5060.0}, "d": 7});
-        make_whole(&mut value);
+        normalise_integers(&mut value);
         assert_eq!(value, serde_json::json!({"a": [30, 0, 30.5, 1e300], "b": {"c": 5060}, "d": 7}));
     }
 

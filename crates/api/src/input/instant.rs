@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(instant(text), Some(Timestamp::from_micros(micros)), "{text}");
         }
         let half = instant("2025-01-15T10:30:00.5Z").unwrap();
-        assert_eq!(instant(&half.to_string()), Some(half), "what we write ourselves");
+        assert_eq!(instant(&half.to_string()), Some(half), "the server's own format");
     }
 
     #[test]

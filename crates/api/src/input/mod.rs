@@ -49,7 +49,7 @@ impl Field {
         Field { alias: Some(alias), ..self }
     }
 
-    fn is_called(&self, name: &str) -> bool {
+    fn has_name(&self, name: &str) -> bool {
         self.name == name || self.alias == Some(name)
     }
 }
@@ -68,8 +68,8 @@ impl Form {
     ) -> Result<Form, ApiError> {
         let mut form = Form::default();
         for (name, value) in object {
-            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(unknown(&name, fields));
+            let Some(field) = fields.iter().find(|field| field.has_name(&name)) else {
+                return Err(unknown_field(&name, fields));
             };
             if !(field.nullable && value.is_null()) {
                 field
@@ -77,7 +77,7 @@ impl Form {
                     .check(&value)
                     .map_err(|(fault, (en, es))| ApiError::field(fault, &name, Some((&en, &es))))?;
                 if let (Rule::Object(fields), Some(object)) = (field.rule, value.as_object()) {
-                    Form::of_object(object.clone(), fields).map_err(|error| error.within(&name))?;
+                    Form::of_object(object.clone(), fields).map_err(|error| error.nested_in(&name))?;
                 }
             }
             if form.values.insert(field.name, value).is_some() {
@@ -88,28 +88,29 @@ impl Form {
                 ));
             }
         }
-        form.complete(fields)
+        form.check_required(fields)
     }
 
     /// Reject query parameters that the route does not have. Their values are validated later by the handler, so that a 404 takes precedence.
-    pub(crate) fn knows(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
+    pub(crate) fn check_names(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let names = pairs.map(|pairs| pairs.0).unwrap_or_default();
-        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.is_called(name))) {
-            Some((name, _)) => Err(unknown(name, fields)),
+        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.has_name(name))) {
+            Some((name, _)) => Err(unknown_field(name, fields)),
             None => Ok(()),
         }
     }
 
     /// Validate a query against its table. Numbers and flags are parsed from text.
     pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
-        let bad = |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
+        let bad =
+            |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &printable(name), Some(rule));
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| bad("query", ("cannot be read", "no se puede leer")))?;
         let mut form = Form::default();
         for (name, text) in pairs.0 {
-            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(unknown(&name, fields));
+            let Some(field) = fields.iter().find(|field| field.has_name(&name)) else {
+                return Err(unknown_field(&name, fields));
             };
             let value = field.rule.read(&text);
             field.rule.check(&value).map_err(|(_, (en, es))| bad(&name, (&en, &es)))?;
@@ -117,10 +118,10 @@ impl Form {
                 return Err(bad(&name, ("given twice", "aparece dos veces")));
             }
         }
-        form.complete(fields)
+        form.check_required(fields)
     }
 
-    fn complete(self, fields: &'static [Field]) -> Result<Form, ApiError> {
+    fn check_required(self, fields: &'static [Field]) -> Result<Form, ApiError> {
         match fields.iter().find(|field| field.required && !self.values.contains_key(field.name)) {
             Some(missing) => {
                 let rule = ("required but missing", "es obligatorio y falta");
@@ -138,7 +139,7 @@ impl Form {
         self.values.get(name)?.as_bool()
     }
 
-    pub(crate) fn whole(&self, name: &str) -> Option<u64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<u64> {
         self.values.get(name)?.as_u64()
     }
 
@@ -184,7 +185,7 @@ impl Form {
     }
 
     /// The integers of a list.
-    pub(crate) fn wholes(&self, name: &str) -> Option<Vec<i64>> {
+    pub(crate) fn integers(&self, name: &str) -> Option<Vec<i64>> {
         Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_i64).collect())
     }
 
@@ -195,7 +196,7 @@ impl Form {
 }
 
 /// Error for an unknown field, which lists the known ones.
-fn unknown(name: &str, fields: &[Field]) -> ApiError {
+fn unknown_field(name: &str, fields: &[Field]) -> ApiError {
     let names = |field: &Field| [Some(field.name), field.alias];
     let known: Vec<&str> = fields.iter().flat_map(names).flatten().collect();
     let known = known.join(", ");
@@ -205,12 +206,15 @@ fn unknown(name: &str, fields: &[Field]) -> ApiError {
             "campo desconocido; aquí no se admite ninguno".into(),
         )
     } else {
-        (format!("unknown field; allowed fields: {known}"), format!("campo desconocido; campos admitidos: {known}"))
+        (
+            format!("unknown field; allowed fields: {known}"),
+            format!("campo desconocido; campos admitidos: {known}"),
+        )
     };
-    ApiError::field(Fault::UnknownField, &shown(name), Some((&en, &es)))
+    ApiError::field(Fault::UnknownField, &printable(name), Some((&en, &es)))
 }
 
 /// Client-supplied text without control characters, cut to 64 characters, for use in responses.
-pub(crate) fn shown(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) type Sentence = (&'static str, &'static str);
 pub(crate) enum ExpectedType {
     Text,
     Flag,
-    Whole,
+    Integer,
     List,
     Object,
     Any,
@@ -42,7 +42,7 @@ pub(crate) enum Rule {
     /// `true` or `false`.
     Flag,
     /// Integer with minimum and maximum.
-    Whole(u64, u64),
+    Integer(u64, u64),
     /// One of the given words.
     OneOf(&'static [&'static str]),
     /// A list of permissions.
@@ -50,9 +50,9 @@ pub(crate) enum Rule {
     /// Position of a page.
     Cursor(Paging),
     /// List of objects with these fields, with its maximum length. Only the list is validated here; each object is validated as a form of its own.
-    Lines(&'static [Field], usize),
+    Objects(&'static [Field], usize),
     /// Rule specific to one resource.
-    Json(&'static JsonRule),
+    Custom(&'static CustomRule),
     /// Dial permissions of an extension.
     DialPermissions,
     /// Follow-me settings of an extension.
@@ -60,11 +60,11 @@ pub(crate) enum Rule {
     /// RFC 3339 timestamp.
     Instant,
     /// Prefix of a number or user name.
-    Beginning,
+    Prefix,
     /// Event types separated by commas.
-    Kinds,
+    EventTypes,
     /// List of event types.
-    KindList,
+    EventTypeList,
     /// URL of a webhook: `https://…`
     Url,
     /// Object with these fields.
@@ -85,14 +85,14 @@ pub(crate) enum Paging {
     /// Start time and id of a call.
     Call,
     /// An integer.
-    Whole,
+    Integer,
     /// Sequence number of an event. It may also be given as plain text, like `Last-Event-ID`.
     Event,
 }
 
 impl Paging {
     fn read(self, text: &str) -> Option<Value> {
-        let place = match crate::cursor::opened(text) {
+        let place = match crate::cursor::decode(text) {
             Some(place) => place,
             None if self == Paging::Event => text.to_owned(),
             None => return None,
@@ -100,7 +100,7 @@ impl Paging {
         match self {
             Paging::Id => Id::<()>::parse(&place).ok().map(|_| Value::from(place)),
             Paging::Call => call_cursor(&place).is_some().then(|| Value::from(place)),
-            Paging::Whole | Paging::Event => {
+            Paging::Integer | Paging::Event => {
                 let number = place.parse::<i64>().ok().filter(|number| *number >= 0);
                 number.map(Value::from)
             }
@@ -110,22 +110,22 @@ impl Paging {
 
 /// A rule that is defined by the module of its resource.
 #[derive(Debug)]
-pub(crate) struct JsonRule {
+pub(crate) struct CustomRule {
     pub holds: fn(&Value) -> bool,
     pub sentence: Sentence,
     pub schema: fn() -> Value,
 }
 
-impl PartialEq for JsonRule {
-    fn eq(&self, other: &JsonRule) -> bool {
+impl PartialEq for CustomRule {
+    fn eq(&self, other: &CustomRule) -> bool {
         std::ptr::eq(self, other)
     }
 }
 
-impl Eq for JsonRule {}
+impl Eq for CustomRule {}
 
 /// Maximum number of event types in one filter: all there are.
-pub(super) const KINDS: usize = model::EVENT_TYPES.len();
+pub(super) const EVENT_TYPE_COUNT: usize = model::EVENT_TYPES.len();
 /// Maximum length of a webhook URL in bytes.
 pub(super) const URL_BYTES: usize = 2048;
 
@@ -133,10 +133,12 @@ impl Rule {
     fn expected(self) -> ExpectedType {
         match self {
             Rule::Flag => ExpectedType::Flag,
-            Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions | Rule::Lines(..) | Rule::KindList | Rule::DaysOfWeek => ExpectedType::List,
+            Rule::Integer(..) => ExpectedType::Integer,
+            Rule::Permissions | Rule::Objects(..) | Rule::EventTypeList | Rule::DaysOfWeek => {
+                ExpectedType::List
+            }
             Rule::DialPermissions | Rule::FollowMe | Rule::Object(_) => ExpectedType::Object,
-            Rule::Json(_) | Rule::Cursor(_) => ExpectedType::Any,
+            Rule::Custom(_) | Rule::Cursor(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -147,8 +149,8 @@ impl Rule {
             | Rule::Time
             | Rule::Zone
             | Rule::Instant
-            | Rule::Beginning
-            | Rule::Kinds
+            | Rule::Prefix
+            | Rule::EventTypes
             | Rule::Url => ExpectedType::Text,
         }
     }
@@ -160,9 +162,9 @@ impl Rule {
         }
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
-            ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
+            ExpectedType::Integer => text.parse::<u64>().ok().map(Value::from),
             // A `+` that was not percent-encoded in a query arrives as a space.
-            ExpectedType::Text if self == Rule::Beginning => {
+            ExpectedType::Text if self == Rule::Prefix => {
                 text.strip_prefix(' ').map(|digits| Value::from(format!("+{digits}")))
             }
             ExpectedType::Text | ExpectedType::List | ExpectedType::Object | ExpectedType::Any => None,
@@ -179,7 +181,7 @@ impl Rule {
             ExpectedType::Flag => {
                 value.is_boolean().then_some(()).ok_or(("must be true or false", "debe ser true o false"))
             }
-            ExpectedType::Whole => {
+            ExpectedType::Integer => {
                 value.is_number().then_some(()).ok_or(("must be a number", "debe ser un número"))
             }
             ExpectedType::List => {
@@ -203,24 +205,25 @@ impl Rule {
             Rule::Destination | Rule::Origin => is_destination(text),
             Rule::Label(max) => is_label(text, max),
             Rule::Flag => value.is_boolean(),
-            Rule::Whole(min, max) => value.as_u64().is_some_and(|n| (min..=max).contains(&n)),
+            Rule::Integer(min, max) => value.as_u64().is_some_and(|n| (min..=max).contains(&n)),
             Rule::OneOf(words) => words.contains(&text),
             Rule::Permissions => value.as_array().is_some_and(|list| {
                 let known = |item: &Value| item.as_str().and_then(Permission::parse).is_some();
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
-            Rule::Cursor(_) => !value.is_null(), // what it was read as
-            Rule::Lines(_, most) => value
+            Rule::Cursor(_) => !value.is_null(), // `read` has already parsed it
+            Rule::Objects(_, most) => value
                 .as_array()
                 .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
-            Rule::Json(rule) => (rule.holds)(value),
+            Rule::Custom(rule) => (rule.holds)(value),
             Rule::DialPermissions => PermissionsChange::read(value).is_some(),
             Rule::FollowMe => dialling::follow_me(value).is_some(),
             Rule::Instant => instant(text).is_some(),
-            Rule::Beginning => is_beginning(text),
-            Rule::Kinds => text.split(',').all(is_kind),
-            Rule::KindList => value.as_array().is_some_and(|list| {
-                list.len() <= KINDS && list.iter().all(|item| item.as_str().is_some_and(is_kind))
+            Rule::Prefix => is_prefix(text),
+            Rule::EventTypes => text.split(',').all(is_event_type),
+            Rule::EventTypeList => value.as_array().is_some_and(|list| {
+                list.len() <= EVENT_TYPE_COUNT
+                    && list.iter().all(|item| item.as_str().is_some_and(is_event_type))
             }),
             Rule::Url => is_url(text),
             Rule::Object(_) => value.is_object(),
@@ -245,7 +248,7 @@ impl Rule {
                     format!("debe tener de 1 a {most} caracteres, ninguno de control, y no solo espacios"),
                 );
             }
-            Rule::Whole(least, most) => {
+            Rule::Integer(least, most) => {
                 let most = most.min(i64::MAX as u64);
                 return (
                     format!("must be a whole number from {least} to {most}"),
@@ -259,13 +262,13 @@ impl Rule {
                     format!("debe ser una de estas palabras: {words}"),
                 );
             }
-            Rule::Lines(_, most) => {
+            Rule::Objects(_, most) => {
                 return (
                     format!("must be a list of 1 to {most} objects"),
                     format!("debe ser una lista de 1 a {most} objetos"),
                 );
             }
-            Rule::Kinds | Rule::KindList => return unknown_kinds(value),
+            Rule::EventTypes | Rule::EventTypeList => return unknown_event_type(value),
             other => other.fixed_sentence(),
         };
         (en.to_owned(), es.to_owned())
@@ -307,7 +310,7 @@ impl Rule {
             Rule::Cursor(_) => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
-            Rule::Json(rule) => rule.sentence,
+            Rule::Custom(rule) => rule.sentence,
             Rule::DialPermissions => (
                 "must be an object of internal, national, international and premium, each true or false",
                 "debe ser un objeto con internal, national, international y premium, cada uno true o false",
@@ -320,7 +323,7 @@ impl Rule {
                 "must be an RFC 3339 timestamp, such as 2026-11-21T09:30:00Z",
                 "debe ser una fecha y hora RFC 3339, como 2026-11-21T09:30:00Z",
             ),
-            Rule::Beginning => (
+            Rule::Prefix => (
                 "must be the first characters of a number or a user name",
                 "debe ser el comienzo de un número o de un nombre de usuario",
             ),
@@ -331,11 +334,11 @@ impl Rule {
             ),
             // These have longer sentences, built in `sentence`.
             Rule::Label(_)
-            | Rule::Whole(..)
+            | Rule::Integer(..)
             | Rule::OneOf(_)
-            | Rule::Lines(..)
-            | Rule::Kinds
-            | Rule::KindList => ("is not allowed here", "no se permite aquí"),
+            | Rule::Objects(..)
+            | Rule::EventTypes
+            | Rule::EventTypeList => ("is not allowed here", "no se permite aquí"),
         }
     }
 }
@@ -364,7 +367,7 @@ fn is_destination(text: &str) -> bool {
         && host.chars().all(host_char)
 }
 
-fn is_beginning(text: &str) -> bool {
+fn is_prefix(text: &str) -> bool {
     let rest = text.strip_prefix('+').unwrap_or(text);
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '*' | '#');
     (1..=65).contains(&text.len()) && rest.len() <= 64 && rest.chars().all(legal)
@@ -378,28 +381,28 @@ pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
 }
 
 /// Whether a text is an event type, such as `call_ended`.
-fn is_kind(text: &str) -> bool {
+fn is_event_type(text: &str) -> bool {
     model::event_type(text).is_some()
 }
 
 /// Name the unknown event type, and list the types with the same first word, or else all types.
-fn unknown_kinds(value: &Value) -> (String, String) {
+fn unknown_event_type(value: &Value) -> (String, String) {
     let sent: Vec<&str> = match value {
         Value::String(text) => text.split(',').collect(),
         Value::Array(items) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
-    let Some(wrong) = sent.into_iter().find(|kind| !is_kind(kind)) else {
+    let Some(wrong) = sent.into_iter().find(|kind| !is_event_type(kind)) else {
         return (
-            format!("must have at most {KINDS} event types"),
-            format!("debe tener como máximo {KINDS} tipos de evento"),
+            format!("must have at most {EVENT_TYPE_COUNT} event types"),
+            format!("debe tener como máximo {EVENT_TYPE_COUNT} tipos de evento"),
         );
     };
     let noun = |kind: &str| kind.split('_').next().unwrap_or_default().to_owned();
     let all = || model::EVENT_TYPES.iter().map(|event| event.kind);
     let near: Vec<&str> = all().filter(|kind| noun(kind) == noun(wrong)).collect();
     let known = if near.is_empty() { all().collect::<Vec<_>>().join(", ") } else { near.join(", ") };
-    let wrong = super::shown(wrong);
+    let wrong = super::printable(wrong);
     (
         format!("unknown event type {wrong:?}; known types: {known}"),
         format!("tipo de evento desconocido {wrong:?}; tipos conocidos: {known}"),

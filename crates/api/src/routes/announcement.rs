@@ -48,7 +48,10 @@ pub(crate) async fn action(
     let Some(word) = word else { return Ok(None) };
     if word == "connect" {
         let field = if form.value("promptId").is_some() { "promptId" } else { "audioId" };
-        let rule = ("is allowed only with the action play or message", "solo se permite con la acción play o message");
+        let rule = (
+            "is allowed only with the action play or message",
+            "solo se permite con la acción play o message",
+        );
         return if sent.is_some() { refused(field, rule) } else { Ok(Some(Action::Connect)) };
     }
     let Some(what) = sent.or_else(|| old.announcement().cloned()) else {

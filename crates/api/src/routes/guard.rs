@@ -12,7 +12,7 @@ use switch::{Ban, Command, Reply};
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<App>) -> Result<Json<BansAnswer>, ApiError> {
-    Ok(Json(answer(&asked(&app, Command::Bans).await?)))
+    Ok(Json(answer(&ask_bans(&app, Command::Bans).await?)))
 }
 
 async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<BansAnswer>, ApiError> {
@@ -90,7 +90,7 @@ async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
         .parse()
         .map_err(|_| ApiError::field(Fault::BadValue, "address", Some(ADDRESS)))?;
     let account = form.text("username").map(str::to_owned);
-    let lifted = asked(&app, Command::LiftBans { source, account }).await?;
+    let lifted = ask_bans(&app, Command::LiftBans { source, account }).await?;
     if lifted.is_empty() {
         return Err(Fault::NotFound.into());
     }
@@ -101,15 +101,15 @@ async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
             subject: ban.shown_source(),
             detail: json!({"username": ban.account.as_deref()}),
         };
-        app.directory_service().tell(principal.actor(), event);
+        app.directory_service().audit(principal.actor(), event);
     }
     Ok(Json(answer(&lifted)))
 }
 
-async fn asked(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
+async fn ask_bans(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
     match app.ask(command).await? {
         Reply::Bans(bans) => Ok(bans),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

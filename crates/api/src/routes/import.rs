@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::imported::{Column, Written, judged};
+use crate::import_line::{Column, RawLine, validate_line};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
 use crate::route::{Access, Answer, Route};
@@ -26,7 +26,8 @@ const LINE: &[Field] = &[
     Field::new("voicemailPin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits"),
 ];
 const IMPORT: &[Field] =
-    &[Field::new(LIST, Rule::Lines(LINE, IMPORT_LINES), "The extensions; either all are created or none").required()];
+    &[Field::new(LIST, Rule::Objects(LINE, IMPORT_LINES), "The extensions; either all are created or none")
+        .required()];
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -71,15 +72,17 @@ async fn import(
 ) -> Result<Json<ImportAnswer>, ApiError> {
     let csv = body.csv()?;
     let lines = match &csv {
-        Some(csv) => read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::of_file(&fault))?,
-        None => listed(&principal, &mut body.plain_form(IMPORT)?)?,
+        Some(csv) => {
+            read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::from_line_fault(&fault))?
+        }
+        None => listed(&principal, &mut body.form_without_user(IMPORT)?)?,
     };
     drop(body);
     let pins = app.settings().pin_key.clone();
     let done =
         app.directory_service().import(principal.actor(), pins, lines).await.map_err(
             |error| match error {
-                DirectoryError::Line(fault) if csv.is_none() => ApiError::of_list(LIST, &fault),
+                DirectoryError::Line(fault) if csv.is_none() => ApiError::from_list_fault(LIST, &fault),
                 error => error.into(),
             },
         )?;
@@ -94,8 +97,8 @@ async fn import(
 fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
     let line = |(n, object): (usize, Map<String, Value>)| {
         let form = Form::of_object(object.clone(), LINE)
-            .map_err(|error| showing(error, &object).of_line(LIST, n))?;
-        let written = Written {
+            .map_err(|error| showing(error, &object).at_index(LIST, n))?;
+        let raw_line = RawLine {
             line: n as u64,
             number: form.text("extensionNumber"),
             name: form.text("displayName"),
@@ -104,7 +107,7 @@ fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiEr
             owner: form.text("userId"),
             pin: form.text("voicemailPin"),
         };
-        judged(&written, principal.user()).map_err(|fault| ApiError::of_list(LIST, &fault))
+        validate_line(&raw_line, principal.user()).map_err(|fault| ApiError::from_list_fault(LIST, &fault))
     };
     form.objects(LIST).enumerate().map(line).collect()
 }
@@ -115,7 +118,7 @@ fn showing(error: ApiError, object: &Map<String, Value>) -> ApiError {
     let value = error.field_name().filter(|name| !secret.contains(name)).and_then(|name| object.get(name));
     match value {
         Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null)) => {
-            error.about(&crate::input::shown(&value.to_string()))
+            error.with_value(&crate::input::printable(&value.to_string()))
         }
         Some(Value::Array(_) | Value::Object(_)) | None => error,
     }

@@ -13,18 +13,21 @@ use switch::ladder::Rung;
 use switch::{Command, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::limits::JOURNAL_PATIENCE;
+use crate::limits::JOURNAL_TIMEOUT;
 use crate::live::{find_call, may_read};
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::schemas::{self, LadderAnswer};
 
-const FORMAT: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["json", "text"]), "Format of the response; overrides the Accept header")];
+const FORMAT: &[Field] = &[Field::new(
+    "format",
+    Rule::OneOf(&["json", "text"]),
+    "Format of the response; overrides the Accept header",
+)];
 /// Width of a diagram column in characters.
 const COLUMN: usize = 30;
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
@@ -68,7 +71,7 @@ async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
     match app.ask(Command::Ladder { call: id.clone() }).await? {
         Reply::Ladder(rungs) => return Ok(rungs),
         Reply::Unknown => {}
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     }
     let arrival = async {
         let ended = app.directory_service().store().call(id).await?.and_then(|call| call.ended_at);
@@ -77,13 +80,13 @@ async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
                 return Ok::<_, ApiError>(Some(blob));
             }
             let now = app.directory_service().now().wall;
-            if ended.is_none_or(|ended| now.since(ended) > JOURNAL_PATIENCE) {
+            if ended.is_none_or(|ended| now.since(ended) > JOURNAL_TIMEOUT) {
                 return Ok(None);
             }
             tokio::time::sleep(POLL).await;
         }
     };
-    let blob = tokio::time::timeout(JOURNAL_PATIENCE, arrival).await.unwrap_or(Ok(None))?;
+    let blob = tokio::time::timeout(JOURNAL_TIMEOUT, arrival).await.unwrap_or(Ok(None))?;
     let blob = blob.ok_or(Fault::LadderNotKept)?;
     switch::ladder::decode(&blob).ok_or_else(|| Fault::Internal.into())
 }

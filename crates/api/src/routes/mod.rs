@@ -58,13 +58,14 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(webhooks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
-    let aliases: Vec<Route> = all.iter().filter_map(|route| Some(route.at(neutral(route.path)?))).collect();
+    let aliases: Vec<Route> =
+        all.iter().filter_map(|route| Some(route.with_path(alias_of(route.path)?))).collect();
     all.extend(aliases);
     all
 }
 
 /// The alias of a path that carries the name of OpenSIPS: the same path under a product-neutral name.
-fn neutral(path: &str) -> Option<&'static str> {
+fn alias_of(path: &str) -> Option<&'static str> {
     Some(match path {
         "/api/v1/opensips/start" => "/api/v1/server/start",
         "/api/v1/opensips/stop" => "/api/v1/server/stop",
@@ -83,7 +84,7 @@ fn neutral(path: &str) -> Option<&'static str> {
 }
 
 pub(crate) const LIMIT: Field =
-    Field::new("limit", Rule::Whole(1, PAGE as u64), "Maximum number of items; 50 if absent");
+    Field::new("limit", Rule::Integer(1, PAGE as u64), "Maximum number of items; 50 if absent");
 pub(crate) const CURSOR: Field =
     Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the previous page");
 

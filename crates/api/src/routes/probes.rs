@@ -31,18 +31,18 @@ pub(crate) fn routes() -> Vec<Route> {
             ("get", "/healthz"),
             tag,
             "Liveness: the SIP event loop is iterating",
-            Access::Nothing,
+            Access::Public,
             Answer::json::<Probe>(),
-            get(alive),
+            get(liveness),
         )
         .also(&[503]),
         Route::new(
             ("get", "/readyz"),
             tag,
             "Readiness: the SIP listeners are open and records can be written",
-            Access::Nothing,
+            Access::Public,
             Answer::json::<Probe>(),
-            get(ready),
+            get(readiness),
         )
         .also(&[503]),
         Route::new(
@@ -56,24 +56,24 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn alive(State(app): State<App>) -> Response {
-    let word = if app.loop_alive() { "ok" } else { STALLED };
-    probe(Probe { status: word, database: None, journal: None })
+async fn liveness(State(app): State<App>) -> Response {
+    let status = if app.is_loop_alive() { "ok" } else { STALLED };
+    probe(Probe { status: status, database: None, journal: None })
 }
 
-async fn ready(State(app): State<App>) -> Response {
-    let published = app.published();
+async fn readiness(State(app): State<App>) -> Response {
+    let published = app.published_status();
     let state = published.as_ref().map_or(SipState::Stopped, |status| status.state);
     let journal = published.map_or(JournalRoom::Ample, |status| status.journal);
     let database = app.directory_service().store().health();
     // The journal keeps records while the database is unavailable, so calls continue and the server stays ready.
-    let word = match state {
-        SipState::Running if !app.loop_alive() => STALLED,
+    let status = match state {
+        SipState::Running if !app.is_loop_alive() => STALLED,
         SipState::Running if database == Health::DiskFull || journal != JournalRoom::Ample => "disk_full",
         SipState::Running => "ok",
         SipState::Starting | SipState::Draining | SipState::Stopped => state.as_str(),
     };
-    probe(Probe { status: word, database: Some(database.as_str()), journal: Some(journal.as_str()) })
+    probe(Probe { status: status, database: Some(database.as_str()), journal: Some(journal.as_str()) })
 }
 
 fn probe(probe: Probe) -> Response {
@@ -84,7 +84,7 @@ fn probe(probe: Probe) -> Response {
 /// Before the switch has published its first status, its metrics are missing; all others are shown.
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("centralita");
-    registry.register_collector(Box::new(Everything(app)));
+    registry.register_collector(Box::new(MetricsCollector(app)));
     let mut text = String::new();
     // OpenMetrics needs an end marker; older scrapers take the same lines without it.
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -99,16 +99,16 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response,
 
 /// Collects all metrics at the time of a scrape.
 #[derive(Debug)]
-struct Everything(App);
+struct MetricsCollector(App);
 
-impl Collector for Everything {
+impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (app, page) = (&self.0, &mut MetricsPage(encoder));
         page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
         let writable = usize::from(app.directory_service().store().health() == Health::Writable);
         page.value(Gauge, "database_writable", "Whether the database accepts writes", writable)?;
-        if let Some(status) = app.published() {
-            exchange(page, &status)?;
+        if let Some(status) = app.published_status() {
+            switch_metrics(page, &status)?;
         }
         let [users, keys, credentials, extensions] = app.directory_service().directory().census();
         for (name, value) in
@@ -118,7 +118,7 @@ impl Collector for Everything {
         }
         match app.process() {
             Some(process) => {
-                tasks(page, &process.tasks())?;
+                task_metrics(page, &process.tasks())?;
                 process.metrics(page)
             }
             None => Ok(()),
@@ -126,7 +126,7 @@ impl Collector for Everything {
     }
 }
 
-fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
+fn switch_metrics(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
     let running = usize::from(status.state == SipState::Running);
     let ample = usize::from(status.journal == JournalRoom::Ample);
     for (name, help, value) in [
@@ -147,7 +147,11 @@ fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
         ("registrations_accepted", "REGISTER requests accepted", counters.registrations_accepted),
         ("challenges", "Requests answered with a challenge", counters.challenges),
         ("wrong_passwords", "Wrong digest responses", counters.wrong_passwords),
-        ("answers_withheld", "SIP responses suppressed by the limit for unauthenticated sources", counters.answers_withheld),
+        (
+            "answers_withheld",
+            "SIP responses suppressed by the limit for unauthenticated sources",
+            counters.answers_withheld,
+        ),
         ("banned", "SIP messages dropped because of a ban", counters.banned),
         ("calls_started", "Calls started", counters.calls_started),
         ("calls_answered", "Calls answered", counters.calls_answered),
@@ -159,16 +163,10 @@ fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
     page.values(Counter, "calls_ended", "Ended calls, by cause", "cause", ended)
 }
 
-fn tasks(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
+fn task_metrics(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
     let up = |task: &TaskStatus| usize::from(task.state != TaskState::Restarting);
     let up = tasks.iter().map(|task| (&task.name, up(task)));
     page.values(Gauge, "task_up", "0 while a thread or task waits to be restarted", "task", up)?;
     let restarts = tasks.iter().map(|task| (&task.name, task.restarts));
-    page.values(
-        Counter,
-        "task_restarts",
-        "Restarts of a thread or task after an error",
-        "task",
-        restarts,
-    )
+    page.values(Counter, "task_restarts", "Restarts of a thread or task after an error", "task", restarts)
 }

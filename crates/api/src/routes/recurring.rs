@@ -14,11 +14,11 @@ use crate::auth::Principal;
 use crate::directory_service::{NewRecurringCall, RecurringCallChanges};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
-use crate::limits::{MAX_ATTEMPTS, PAGE_DEFAULT, RETRY_MINUTES, RUNS_SHOWN};
+use crate::limits::{MAX_ATTEMPTS, NEXT_RUNS, PAGE_DEFAULT, RETRY_MINUTES};
 use crate::route::{Access, Answer, Route};
 use crate::routes::announcement::{self, ACTION, AUDIO, PROMPT};
-use crate::routes::extensions::own;
-use crate::routes::sessions::{check_host, policy};
+use crate::routes::extensions::visible_extension;
+use crate::routes::sessions::{check_host, check_policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::schemas::{
     NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
@@ -28,12 +28,13 @@ use crate::{App, warnings};
 
 const CALL: Access = Access::Permission(Permission::Call);
 
-const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "Frequency of the schedule");
+const FREQUENCY: Field =
+    Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "Frequency of the schedule");
 const TIME: Field = Field::new("time", Rule::Time, "Local time of day in the time zone, HH:MM or HH:MM:SS");
-const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
+const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Integer(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
 const DAYS_OF_WEEK: Field =
     Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, instead of dayOfWeek");
-const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly: day of the month");
+const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Integer(1, 31), "Monthly: day of the month");
 const MONTH_END: Field = Field::new(
     "monthEndPolicy",
     Rule::OneOf(&["clamp", "skip"]),
@@ -63,11 +64,11 @@ const MISFIRE: Field = Field::new(
 );
 const ATTEMPTS: Field = Field::new(
     "maxAttempts",
-    Rule::Whole(1, MAX_ATTEMPTS),
+    Rule::Integer(1, MAX_ATTEMPTS),
     "Maximum number of call attempts per occurrence if the destination is busy or does not answer",
 );
 const RETRY: Field =
-    Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
+    Field::new("retryMinutes", Rule::Integer(1, RETRY_MINUTES), "Minutes between two attempts");
 const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 const CREATE: &[Field] = &[
     DESTINATION.required(),
@@ -83,7 +84,11 @@ const CREATE: &[Field] = &[
 ];
 const CHANGE: &[Field] = &[
     DESTINATION,
-    Field::new("schedule", Rule::Object(SCHEDULE_CHANGE), "Changes of the schedule; absent fields are unchanged"),
+    Field::new(
+        "schedule",
+        Rule::Object(SCHEDULE_CHANGE),
+        "Changes of the schedule; absent fields are unchanged",
+    ),
     ENABLED,
     MISFIRE,
     ATTEMPTS,
@@ -94,7 +99,7 @@ const CHANGE: &[Field] = &[
     TWILIO,
 ];
 const NEXT: &[Field] =
-    &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "Number of times to compute; 10 if absent")];
+    &[Field::new("count", Rule::Integer(1, NEXT_RUNS), "Number of times to compute; 10 if absent")];
 const PAGED: &[Field] = &[LIMIT, CURSOR];
 const RUNS: &[Field] = &[LIMIT, CURSOR];
 
@@ -159,10 +164,14 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// Find a recurring call that the client may see. Any other is answered 404 (S25).
-fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
+fn visible_recurring_call(
+    app: &App,
+    principal: &Principal,
+    id: &PathId,
+) -> Result<Arc<RecurringCall>, ApiError> {
     let id: RecurringCallId = id.id()?;
     let directory = app.directory_service().directory();
-    let found = directory.recurring_call(&id).filter(|call| principal.sees(&call.user));
+    let found = directory.recurring_call(&id).filter(|call| principal.can_see(&call.user));
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
@@ -178,23 +187,24 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, CREATE)?;
     let destination = destination(&app, &form)?.unwrap_or_default();
     let parts = form.object("schedule", SCHEDULE).ok_or(Fault::MissingField)?;
-    let schedule = judged(overlaid(Written::default(), &parts, || default_zone(&app, &extension)))?;
+    let schedule =
+        parse_schedule(merge_schedule(Written::default(), &parts, || default_zone(&app, &extension)))?;
     let action = announcement::action(&app, &form, &extension.id, &Action::default()).await?;
     let action = action.unwrap_or_default();
     announcement::check_destination(&action, &destination)?;
-    policy(&app, &form, &destination)?;
+    check_policy(&app, &form, &destination)?;
     let wanted = NewRecurringCall {
         extension: extension.id.clone(),
         destination,
         schedule,
         enabled: form.flag("enabled").unwrap_or(true),
         misfire: misfire(&form).unwrap_or_default(),
-        max_attempts: form.whole("maxAttempts").unwrap_or(1) as u8,
-        retry_minutes: form.whole("retryMinutes").unwrap_or(5) as u16,
+        max_attempts: form.integer("maxAttempts").unwrap_or(1) as u8,
+        retry_minutes: form.integer("retryMinutes").unwrap_or(5) as u16,
         action,
     };
     let made = app.directory_service().create_recurring(principal.actor(), wanted).await?;
@@ -209,11 +219,11 @@ async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     let form = body.form(&principal, CHANGE)?;
     let destination = destination(&app, &form)?;
     let schedule = match form.object("schedule", SCHEDULE_CHANGE) {
-        Some(parts) => Some(judged(overlaid(call.schedule.written(), &parts, String::new))?),
+        Some(parts) => Some(parse_schedule(merge_schedule(call.schedule.written(), &parts, String::new))?),
         None => None,
     };
     let action = announcement::action(&app, &form, &call.extension, &call.action).await?;
@@ -221,14 +231,14 @@ async fn update(
         action.as_ref().unwrap_or(&call.action),
         destination.as_ref().unwrap_or(&call.destination),
     )?;
-    policy(&app, &form, destination.as_deref().unwrap_or_default())?;
+    check_policy(&app, &form, destination.as_deref().unwrap_or_default())?;
     let changes = RecurringCallChanges {
         destination,
         schedule,
         enabled: form.flag("enabled"),
         misfire: misfire(&form),
-        max_attempts: form.whole("maxAttempts").map(|n| n as u8),
-        retry_minutes: form.whole("retryMinutes").map(|n| n as u16),
+        max_attempts: form.integer("maxAttempts").map(|n| n as u8),
+        retry_minutes: form.integer("retryMinutes").map(|n| n as u16),
         action,
     };
     let changed =
@@ -253,7 +263,7 @@ fn default_zone(app: &App, extension: &Extension) -> String {
 }
 
 /// Merge the fields that were sent into `old`. Days that belong to another frequency, or are given by the other field, are dropped.
-fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
+fn merge_schedule(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
     let mut new = old;
     if let Some(frequency) = sent.text("frequency")
         && new.frequency != frequency
@@ -264,12 +274,12 @@ fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written
     if let Some(time) = sent.text("time") {
         time.clone_into(&mut new.time);
     }
-    let one = sent.whole("dayOfWeek").map(|day| day as i64);
-    let list = sent.wholes("daysOfWeek");
+    let one = sent.integer("dayOfWeek").map(|day| day as i64);
+    let list = sent.integers("daysOfWeek");
     if one.is_some() || list.is_some() {
         (new.day_of_week, new.days_of_week) = (one, list);
     }
-    if let Some(day) = sent.whole("dayOfMonth") {
+    if let Some(day) = sent.integer("dayOfMonth") {
         new.day_of_month = Some(day as i64);
     }
     if let Some(policy) = sent.text("monthEndPolicy") {
@@ -283,7 +293,7 @@ fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written
     new
 }
 
-fn judged(written: Written) -> Result<Schedule, ApiError> {
+fn parse_schedule(written: Written) -> Result<Schedule, ApiError> {
     Schedule::try_from(written).map_err(|error| {
         let spanish = match error {
             ScheduleError::Zone => "debe ser una zona horaria IANA, como America/New_York",
@@ -306,7 +316,7 @@ async fn list(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
     let calls = directory.recurring_calls_of(&extension.id);
     let recurring_calls = calls.map(|call| RecurringCallView::of(call, now)).collect();
@@ -320,8 +330,8 @@ async fn list_all(
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, PAGED)?;
     let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
-    let found = directory.recurring_calls().filter(|call| principal.sees(&call.user));
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let found = directory.recurring_calls().filter(|call| principal.can_see(&call.user));
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
     let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();
     Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor }))
@@ -332,12 +342,12 @@ async fn show(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     Ok(answer(&app, &call, Vec::new()))
 }
 
 async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     app.directory_service().remove_recurring(principal.actor(), call.id.clone()).await?;
     Ok(Json(Success { success: true }))
 }
@@ -348,8 +358,8 @@ async fn next(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<NextRunsAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
-    let count = Form::of_query(&uri, NEXT)?.whole("count").unwrap_or(10) as usize;
+    let call = visible_recurring_call(&app, &principal, &id)?;
+    let count = Form::of_query(&uri, NEXT)?.integer("count").unwrap_or(10) as usize;
     let first = next_after(&call.schedule, app.directory_service().now().wall);
     let instants = std::iter::successors(first, |due| next_after(&call.schedule, *due));
     let zone = call.schedule.zone();
@@ -369,13 +379,13 @@ async fn runs(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<RunsAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     let form = Form::of_query(&uri, RUNS)?;
     let before = match form.text("cursor") {
         Some(text) => text.parse().map_err(|_| ApiError::field(Fault::BadValue, "cursor", None))?,
         None => i64::MAX,
     };
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mut rows = app
         .directory_service()
         .store()

@@ -11,7 +11,7 @@ use switch::limits::{BINDINGS_PER_AOR, NAMES_LISTED};
 use switch::{Command, Registration, RegistrationsOf, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::input::{Field, Form, Paging, Rule};
@@ -49,7 +49,7 @@ async fn list(
     let form = Form::of_query(&uri, LIST)?;
     let directory = app.directory_service().directory();
     let cursor = form.text("cursor");
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let username: Option<Arc<str>> = form.text("username").map(Arc::from);
     let of = if principal.is_admin() && username.is_none() {
         RegistrationsOf::Everybody { after: cursor.map(Arc::from) }
@@ -65,7 +65,7 @@ async fn list(
     // A user name has at most ten bindings, which are never split over pages. With this many extra, the result contains another name if there is
     // one.
     let found = registered(&app, of, limit + BINDINGS_PER_AOR).await?;
-    let (found, next_cursor) = whole_names(found, limit);
+    let (found, next_cursor) = page_of_names(found, limit);
     let view = |registration: &Registration| {
         let credential = directory.credential(&registration.username);
         let extension = credential.and_then(|c| c.extension.as_ref()).and_then(|id| directory.extension(id));
@@ -97,7 +97,7 @@ async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<
         let command = Command::Registrations { of: asked, limit: limit - all.len() };
         let (found, next) = match app.ask(command).await? {
             Reply::Registrations { found, next } => (found, next),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         };
         all.extend(found);
         of = match (of, next) {
@@ -125,7 +125,7 @@ async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<
 }
 
 /// Cut a page that never splits the bindings of one user name (at most ten), so that the name can be the cursor.
-fn whole_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
+fn page_of_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
     let last = all.get(limit.saturating_sub(1)).map(|registration| Arc::clone(&registration.username));
     let end =
         last.map_or(all.len(), |last| all.partition_point(|registration| registration.username <= last));

@@ -11,7 +11,7 @@ use serde_json::Value;
 use switch::{Command, Reply, State as SipState, Status};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::ApiError;
@@ -25,7 +25,7 @@ const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End active calls at once")];
 /// How long a start request waits until the listeners are open.
-const START_PATIENCE: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 const START_POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -80,7 +80,7 @@ async fn start(
 ) -> Result<Json<ServerStatus>, ApiError> {
     body.form(&principal, NOTHING)?;
     let mut status = commanded(&app, Command::Start).await?;
-    app.directory_service().tell(principal.actor(), event("opensips_started", &principal));
+    app.directory_service().audit(principal.actor(), event("opensips_started", &principal));
     // The server opens the listeners asynchronously; the response shows the result.
     let waiting = async {
         while status.state != SipState::Running {
@@ -89,7 +89,7 @@ async fn start(
         }
         Ok::<(), ApiError>(())
     };
-    if let Ok(failed) = tokio::time::timeout(START_PATIENCE, waiting).await {
+    if let Ok(failed) = tokio::time::timeout(START_TIMEOUT, waiting).await {
         failed?;
     }
     Ok(Json(view(&app, &status).await))
@@ -104,7 +104,7 @@ async fn stop(
     body.form(&principal, NOTHING)?;
     let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
     let status = commanded(&app, Command::Stop { force }).await?;
-    app.directory_service().tell(principal.actor(), event("opensips_stopped", &principal));
+    app.directory_service().audit(principal.actor(), event("opensips_stopped", &principal));
     Ok(Json(view(&app, &status).await))
 }
 
@@ -125,7 +125,7 @@ async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
 async fn commanded(app: &App, command: Command) -> Result<Status, ApiError> {
     match app.ask(command).await? {
         Reply::Status(status) => Ok(status),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

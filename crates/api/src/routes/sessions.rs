@@ -9,7 +9,7 @@ use model::{CallRecord, Cause, DialledNumber, Permission, UserId, policy};
 use serde_json::json;
 use switch::{Command, Originate, Reply};
 
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
@@ -34,7 +34,7 @@ pub(crate) const TO: Field = Field::new(
 pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 pub(crate) const RING: Field = Field::new(
     "ringTimeoutSeconds",
-    Rule::Whole(1, 300),
+    Rule::Integer(1, 300),
     "Seconds the device may take to register and to answer",
 );
 pub(crate) const DEVICE: Field =
@@ -96,20 +96,20 @@ async fn initiate(
 ) -> Result<Json<NewSessionAnswer>, ApiError> {
     let form = body.form(&principal, INITIATE)?;
     let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
-    let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
-    policy(&app, &form, &to)?;
+    let (to, ring_timeout, require_device) = call_options(app.settings(), &form)?;
+    check_policy(&app, &form, &to)?;
     let from = form.text("fromNumber").map(|from| user_part(from).to_owned());
     let originate = Originate { user, from, device: None, to, ring_timeout, require_device, planned: None };
-    let call = place(&app, &principal, originate).await?;
+    let call = originate_call(&app, &principal, originate).await?;
     let session = NewSession::of(app.settings(), &call);
     Ok(Json(NewSessionAnswer { success: true, session }))
 }
 
 /// Destination, ring timeout, and whether a registered device is required.
-pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
+pub(crate) fn call_options(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
     let text = form.text("toNumber").unwrap_or_default();
     check_host(settings, "toNumber", text)?;
-    let seconds = form.whole("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
+    let seconds = form.integer("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
     let require_device = form.flag("requireDevice").unwrap_or(false);
     Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
 }
@@ -127,12 +127,13 @@ pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) ->
 }
 
 /// Checks before the switch is asked: dial policy first, then missing configuration.
-pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
+pub(crate) fn check_policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     let directory = app.directory_service().directory();
     if directory.credential(to).is_none()
         && let Ok(number) = DialledNumber::parse(&policy::normalise(to))
     {
-        policy::check_always_blocked(directory.rules(), policy::CallOrigin::Api, &number)?; // what it may dial the exchange knows
+        // The dial permissions of the extension are checked by the switch.
+        policy::check_always_blocked(directory.rules(), policy::CallOrigin::Api, &number)?;
     }
     if form.flag("useTwilio") == Some(true) && !app.settings().twilio {
         return Err(Cause::TwilioNotConfigured.into()); // S49
@@ -147,7 +148,7 @@ pub(crate) fn user_part(destination: &str) -> &str {
 }
 
 /// Originate a call and record who requested it.
-pub(crate) async fn place(
+pub(crate) async fn originate_call(
     app: &App,
     principal: &Principal,
     originate: Originate,
@@ -155,12 +156,12 @@ pub(crate) async fn place(
     let user = originate.user.clone();
     let call = match app.ask(Command::Originate(originate)).await? {
         Reply::Call(call) => call,
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     };
     let detail = json!({"from": call.from_number, "to": call.to_number});
     let subject = call.id.to_string();
     app.directory_service()
-        .tell(principal.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
+        .audit(principal.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
     Ok(call)
 }
 
@@ -195,7 +196,7 @@ async fn end(
                 subject: ended.id.to_string(),
                 detail: json!({}),
             };
-            app.directory_service().tell(principal.actor(), event);
+            app.directory_service().audit(principal.actor(), event);
             answer(&app, &ended).await
         }
         // The call ended by itself meanwhile.
@@ -203,7 +204,7 @@ async fn end(
             let ended = find_call(&app, &call.id).await?.unwrap_or(call);
             answer(&app, &ended).await
         }
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

@@ -13,7 +13,7 @@ use switch::limits::NAMES_LISTED;
 use switch::{CallsOf, Command, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::live::live_calls;
@@ -107,7 +107,7 @@ async fn registrations(app: &App, principal: &Principal) -> Result<usize, ApiErr
     for part in own.chunks(NAMES_LISTED) {
         match app.ask(Command::Presence { usernames: part.to_vec() }).await? {
             Reply::Presence(there) => registered += there.iter().filter(|phone| phone.registered).count(),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         }
     }
     Ok(registered)

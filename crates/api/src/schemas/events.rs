@@ -14,7 +14,7 @@ pub(crate) struct EventsAnswer {
     /// Newest first, or oldest first with `order=asc`.
     pub events: Vec<EventView>,
     /// Pass it as `cursor` to continue. With `order=asc` it is always present: pass it later to get new events.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }

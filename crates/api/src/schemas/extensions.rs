@@ -53,7 +53,7 @@ pub(crate) struct ExtensionsAnswer {
     pub success: bool,
     pub extensions: Vec<ExtensionView>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

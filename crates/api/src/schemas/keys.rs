@@ -69,7 +69,7 @@ pub(crate) struct KeysAnswer {
     pub success: bool,
     pub keys: Vec<KeyView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -121,7 +121,7 @@ pub(crate) struct KeyUsageAnswer {
     /// Newest first.
     pub usage: Vec<KeyUseView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

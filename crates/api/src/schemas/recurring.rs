@@ -24,7 +24,7 @@ pub(crate) struct RecurringCallsAnswer {
     /// Oldest first.
     pub recurring_calls: Vec<RecurringCallView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct RunsAnswer {
     /// Newest first.
     pub runs: Vec<RunView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

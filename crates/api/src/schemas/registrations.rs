@@ -9,7 +9,7 @@ pub(crate) struct RegistrationsAnswer {
     pub success: bool,
     pub registrations: Vec<RegistrationView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct CallsAnswer {
     /// Newest first.
     pub calls: Vec<Session>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct WebhooksAnswer {
     pub success: bool,
     pub webhooks: Vec<WebhookView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct DeliveriesAnswer {
     /// Newest first.
     pub deliveries: Vec<DeliveryView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }

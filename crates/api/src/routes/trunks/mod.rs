@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use switch::{Command, Reply, TrunkStatus};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::{Principal, language};
 use crate::directory_service::TrunkDraft;
 use crate::error::{ApiError, Fault};
@@ -29,7 +29,7 @@ use schemas::{TrunkAnswer, TrunkView, TrunksAnswer};
 use test_call::{TEST, TrunkTestAnswer};
 
 /// How long a test waits for the hosts: longer than the switch waits for a response to OPTIONS.
-const TEST_PATIENCE: Duration = Duration::from_millis(4500);
+const TEST_TIMEOUT: Duration = Duration::from_millis(4500);
 const TEST_POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -120,7 +120,7 @@ async fn test(
     match app.ask(Command::ProbeTrunk { trunk: id.clone() }).await? {
         Reply::Trunks(_) => {}
         Reply::Unknown => return Err(Fault::NotFound.into()),
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     }
     // The switch probes the hosts asynchronously; poll until every host has a fresh result.
     let mut seen = None;
@@ -137,10 +137,10 @@ async fn test(
             }
         }
     };
-    if let Ok(failed) = tokio::time::timeout(TEST_PATIENCE, waiting).await {
+    if let Ok(failed) = tokio::time::timeout(TEST_TIMEOUT, waiting).await {
         failed?;
     }
-    let call = test_call::place(&app, &principal, &id, &form, language(&headers)).await?;
+    let call = test_call::place_test_call(&app, &principal, &id, &form, language(&headers)).await?;
     Ok(Json(TrunkTestAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()), call }))
 }
 
@@ -148,7 +148,7 @@ async fn test(
 pub(crate) async fn statuses(app: &App) -> Result<Vec<TrunkStatus>, ApiError> {
     match app.ask(Command::Trunks).await? {
         Reply::Trunks(all) => Ok(all),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
@@ -160,17 +160,17 @@ fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
     let dialled = |name: &str| -> Result<_, ApiError> {
         Ok(form.patch(name, form.parsed(name, DialledNumber::parse)?))
     };
-    let number = |name: &str| form.patch(name, form.whole(name).map(|n| n as u32));
+    let number = |name: &str| form.patch(name, form.integer(name).map(|n| n as u32));
     Ok(TrunkDraft {
         name: form.text("name").map(str::to_owned),
         enabled: form.flag("enabled"),
-        priority: form.whole("priority").map(|n| n as u16),
+        priority: form.integer("priority").map(|n| n as u16),
         hosts: json(form, "hosts"),
         username: text("username"),
         password: text("password").map(Secret::new),
         realm: text("realm"),
         register: form.flag("register"),
-        register_expires: form.whole("registerExpires").map(|n| n as u32),
+        register_expires: form.integer("registerExpires").map(|n| n as u32),
         outbound_proxy: form.patch("outboundProxy", json(form, "outboundProxy")),
         sources: json(form, "sources"),
         dids: json(form, "dids"),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::schemas::TrunkView;
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::ApiError;
@@ -18,8 +18,12 @@ use crate::input::{Field, Form, Rule};
 use crate::routes::sessions;
 
 pub(super) const TEST: &[Field] = &[
-    Field::new("number", Rule::Dialled, "Number to call over the trunk; the call ends as soon as it is answered"),
-    Field::new("seconds", Rule::Whole(5, 45), "Maximum ringing time in seconds; 30 if absent"),
+    Field::new(
+        "number",
+        Rule::Dialled,
+        "Number to call over the trunk; the call ends as soon as it is answered",
+    ),
+    Field::new("seconds", Rule::Integer(5, 45), "Maximum ringing time in seconds; 30 if absent"),
 ];
 /// Default ringing time in seconds.
 const SECONDS: u64 = 30;
@@ -74,7 +78,7 @@ impl TestCallView {
 }
 
 /// Originate the test call of a form and wait for its end; `None` if the form names no number.
-pub(super) async fn place(
+pub(super) async fn place_test_call(
     app: &App,
     principal: &Principal,
     trunk: &TrunkId,
@@ -82,23 +86,23 @@ pub(super) async fn place(
     language: Language,
 ) -> Result<Option<TestCallView>, ApiError> {
     let Some(number) = form.text("number").map(str::to_owned) else { return Ok(None) };
-    sessions::policy(app, form, &number)?;
-    let patience = Duration::from_secs(form.whole("seconds").unwrap_or(SECONDS));
+    sessions::check_policy(app, form, &number)?;
+    let patience = Duration::from_secs(form.integer("seconds").unwrap_or(SECONDS));
     let user = principal.user().clone();
     let command = Command::TestCall { trunk: trunk.clone(), user: user.clone(), number, patience };
     let call = match app.ask(command).await? {
         Reply::Call(call) => call.id,
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     };
     let detail = json!({ "trunk": trunk.as_str() });
     let event = Event { kind: "trunk_test_call", user: Some(user), subject: call.to_string(), detail };
-    app.directory_service().tell(principal.actor(), event);
+    app.directory_service().audit(principal.actor(), event);
     let waiting = async {
         loop {
             match app.ask(Command::Tested { call: call.clone() }).await? {
                 Reply::TestCall(tested) if tested.cause.is_some() => return Ok::<_, ApiError>(tested),
                 Reply::TestCall(_) => tokio::time::sleep(POLL).await,
-                other => return Err(out_of_turn(&other)),
+                other => return Err(unexpected_reply(&other)),
             }
         }
     };

@@ -10,16 +10,16 @@ use switch::voicemail::{greeting_path, message_path};
 
 use super::schemas::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
+use crate::audio_response::audio_response;
 use crate::audio_store::{AudioFile, AudioFormatRequest};
 use crate::auth::Principal;
 use crate::directory_service::MailboxChanges;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::play::play;
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::routes::extensions::own;
-use crate::upload::sent_wav;
+use crate::routes::extensions::visible_extension;
+use crate::upload::read_wav;
 use crate::{App, Patch};
 
 const RECORDING: Access = Access::Permission(Permission::Recording);
@@ -85,7 +85,7 @@ async fn heard(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     app.directory_service().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
     sound(&app, greeting_path(&extension.id), &uri, &headers).await
 }
@@ -95,7 +95,7 @@ async fn sound(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Resul
         Some("ogg") => AudioFormatRequest::Stored,
         _ => AudioFormatRequest::Wav,
     };
-    play(app, AudioFile::voicemail(name), wanted, None, headers).await
+    audio_response(app, AudioFile::voicemail(name), wanted, None, headers).await
 }
 
 async fn send(
@@ -104,9 +104,9 @@ async fn send(
     id: PathId,
     request: Request,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
-    let wav = sent_wav(request).await?;
-    app.shelf().keep_wav(greeting_path(&extension.id), wav).await?;
+    let extension = visible_extension(&app, &principal, &id)?;
+    let wav = read_wav(request).await?;
+    app.audio_store().keep_wav(greeting_path(&extension.id), wav).await?;
     let changes = MailboxChanges {
         greeting_at: Patch::Set(app.directory_service().now().wall),
         ..MailboxChanges::default()
@@ -119,10 +119,10 @@ async fn remove(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let changes = MailboxChanges { greeting_at: Patch::Clear, ..MailboxChanges::default() };
     let answer = set(&app, &principal, &extension.id, changes).await?;
-    app.discard(greeting_path(&extension.id)).await;
+    app.delete_voicemail_file(greeting_path(&extension.id)).await;
     Ok(answer)
 }
 

@@ -21,7 +21,7 @@ use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::route::{Access, Answer, Route};
-use crate::routes::extensions::own;
+use crate::routes::extensions::visible_extension;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::schemas::Success;
 use crate::{App, Patch};
@@ -35,12 +35,20 @@ const SIP: Access = Access::Permission(Permission::Sip);
 const CALL: Access = Access::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
-const LIST: &[Field] =
-    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only messages in this state"), LIMIT, CURSOR];
+const LIST: &[Field] = &[
+    Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only messages in this state"),
+    LIMIT,
+    CURSOR,
+];
 const SETTINGS: &[Field] = &[
     Field::new("pin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits; null removes it").nullable(),
     Field::new("language", Rule::OneOf(&["es", "en"]), "Language of the voicemail prompts"),
-    Field::new("email", Rule::Label(254), "E-mail address for notifications about new messages; null for none").nullable(),
+    Field::new(
+        "email",
+        Rule::Label(254),
+        "E-mail address for notifications about new messages; null for none",
+    )
+    .nullable(),
     Field::new("emailAudio", Rule::Flag, "Whether the audio is attached to notifications"),
 ];
 const MARK: &[Field] =
@@ -63,9 +71,24 @@ pub(crate) fn routes() -> Vec<Route> {
             get(list),
         )
         .query(LIST),
-        Route::new(("put", BOX), TAG, "Change the settings of a mailbox; absent fields are unchanged", SIP, set(), put(settings)).body(SETTINGS),
-        Route::new(("patch", BOX), TAG, "Change the settings of a mailbox; absent fields are unchanged", SIP, set(), patch(settings))
-            .body(SETTINGS),
+        Route::new(
+            ("put", BOX),
+            TAG,
+            "Change the settings of a mailbox; absent fields are unchanged",
+            SIP,
+            set(),
+            put(settings),
+        )
+        .body(SETTINGS),
+        Route::new(
+            ("patch", BOX),
+            TAG,
+            "Change the settings of a mailbox; absent fields are unchanged",
+            SIP,
+            set(),
+            patch(settings),
+        )
+        .body(SETTINGS),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
             TAG,
@@ -121,7 +144,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 impl PathMessage {
     /// Find a message that the caller may see. Any other is answered 404 (S25).
     fn find(&self, app: &App, principal: &Principal) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
-        let extension = own(app, principal, &self.extension)?;
+        let extension = visible_extension(app, principal, &self.extension)?;
         let id: MessageId =
             Id::parse(self.message.as_deref().unwrap_or_default()).map_err(|_| Fault::NotFound)?;
         let directory = app.directory_service().directory();
@@ -137,11 +160,11 @@ async fn list(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<VoicemailAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = Form::of_query(&uri, LIST)?;
     let directory = app.directory_service().directory();
     let count = Count::of(directory.messages(&extension.id).map(|message| &**message));
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let wanted = |message: &&Arc<VoicemailMessage>| {
         message.state != MessageState::Recording
             && form.text("status").is_none_or(|status| message.state.as_str() == status)
@@ -166,7 +189,7 @@ async fn settings(
     id: PathId,
     body: Body,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, SETTINGS)?;
     let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
     let changes = MailboxChanges {
@@ -191,9 +214,9 @@ async fn deliveries(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<MailsAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = Form::of_query(&uri, DELIVERIES)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mails = app.directory_service().store().mails_of(&extension.id, limit).await?;
     let deliveries = mails.iter().map(MailView::of).collect();
     Ok(Json(MailsAnswer { success: true, deliveries }))
@@ -236,6 +259,6 @@ async fn remove(
     app.directory_service()
         .remove_message(principal.actor(), extension.id.clone(), message.id.clone())
         .await?;
-    app.discard(switch::voicemail::message_path(&extension.id, &message.id)).await;
+    app.delete_voicemail_file(switch::voicemail::message_path(&extension.id, &message.id)).await;
     Ok(Json(Success { success: true }))
 }

@@ -18,7 +18,7 @@ pub(crate) struct VoicemailAnswer {
     pub total: usize,
     pub mailbox: MailboxView,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecordingAnswer {
     pub success: bool,
-    pub recording: RecordingShape,
+    pub recording: RecordingView,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -16,16 +16,16 @@ pub(crate) struct RecordingAnswer {
 pub(crate) struct RecordingsAnswer {
     pub success: bool,
     /// Newest first.
-    pub recordings: Vec<RecordingShape>,
+    pub recordings: Vec<RecordingView>,
     /// Pass it as `cursor` to get the next page; `null` on the last page.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Recording)]
-pub(crate) struct RecordingShape {
+pub(crate) struct RecordingView {
     pub id: String,
     /// Same as id.
     pub recording_id: String,
@@ -57,9 +57,9 @@ pub(crate) struct RecordingShape {
     pub audio_url: String,
 }
 
-impl RecordingShape {
+impl RecordingView {
     pub(crate) fn of(recording: &Recording, place: Place) -> Self {
-        RecordingShape {
+        RecordingView {
             id: recording.id.to_string(),
             recording_id: recording.id.to_string(),
             session_id: recording.call.to_string(),
@@ -84,6 +84,6 @@ impl RecordingShape {
     }
 
     pub(crate) fn paused(self, paused: bool) -> Self {
-        RecordingShape { paused: Some(paused), ..self }
+        RecordingView { paused: Some(paused), ..self }
     }
 }

@@ -10,14 +10,14 @@ use tokio::sync::MutexGuard;
 use super::{DirectoryService, Inner};
 
 /// Poll interval of the outbox: other nodes see a change within a second, a revoked key sooner.
-const BEAT: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a change waits for earlier ones when the database may be unavailable. The client gets its 503 within a second.
-const TURN: Duration = Duration::from_millis(900);
+const LOCK_TIMEOUT: Duration = Duration::from_millis(900);
 
 impl DirectoryService {
     /// Set the outbox sequence number at which the directory was loaded. Without it, a shared directory is loaded once more.
     pub async fn loaded_at(&self, seq: i64) {
-        *self.inner.turn.lock().await = seq;
+        *self.inner.applied_seq.lock().await = seq;
     }
 
     /// Apply the changes of other nodes for as long as this is polled. Returns at once if the database is not shared.
@@ -25,14 +25,16 @@ impl DirectoryService {
         if !self.inner.store.is_shared() {
             return;
         }
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut interval = tokio::time::interval(POLL_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
         loop {
-            beat.tick().await;
-            match (self.inner.read_news().await, failing) {
+            interval.tick().await;
+            match (self.inner.apply_outbox().await, failing) {
                 (Ok(()), true) => tracing::info!("directory replication works again"),
-                (Err(error), false) => tracing::error!(%error, "directory replication failed: changes of other nodes cannot be read; retrying"),
+                (Err(error), false) => {
+                    tracing::error!(%error, "directory replication failed: changes of other nodes cannot be read; retrying")
+                }
                 (Ok(()), false) | (Err(_), true) => continue,
             }
             failing = !failing;
@@ -42,43 +44,43 @@ impl DirectoryService {
 
 impl Inner {
     /// Lock out other writers, in this process and in the cluster, and bring the directory up to date.
-    pub(super) async fn take_pen(&self) -> Result<(MutexGuard<'_, i64>, DirectoryLock), StoreError> {
-        let mut turn = self.take_turn().await?;
-        let pen = self.store.lock_directory(*turn).await?;
-        self.learn(&mut turn, pen.news.clone()).await?;
-        Ok((turn, pen))
+    pub(super) async fn lock_for_write(&self) -> Result<(MutexGuard<'_, i64>, DirectoryLock), StoreError> {
+        let mut applied_seq = self.lock_local().await?;
+        let lock = self.store.lock_directory(*applied_seq).await?;
+        self.apply_batch(&mut applied_seq, lock.news.clone()).await?;
+        Ok((applied_seq, lock))
     }
 
-    async fn take_turn(&self) -> Result<MutexGuard<'_, i64>, StoreError> {
+    async fn lock_local(&self) -> Result<MutexGuard<'_, i64>, StoreError> {
         if !self.store.is_shared() {
-            return Ok(self.turn.lock().await);
+            return Ok(self.applied_seq.lock().await);
         }
-        tokio::time::timeout(TURN, self.turn.lock()).await.map_err(|_| StoreError::Away)
+        tokio::time::timeout(LOCK_TIMEOUT, self.applied_seq.lock()).await.map_err(|_| StoreError::Away)
     }
 
     /// Apply what others have committed. The local lock is held only while changes are applied, so a slow database does not block writers when
     /// there is nothing to apply.
-    async fn read_news(&self) -> Result<(), StoreError> {
+    async fn apply_outbox(&self) -> Result<(), StoreError> {
         loop {
-            let seen = *self.turn.lock().await;
-            let news = self.store.outbox_after(seen).await?;
-            if matches!(&news, OutboxBatch::Changes { reached, .. } if *reached == seen) {
+            let seen = *self.applied_seq.lock().await;
+            let batch = self.store.outbox_after(seen).await?;
+            if matches!(&batch, OutboxBatch::Changes { reached, .. } if *reached == seen) {
                 return Ok(());
             }
-            let mut turn = self.turn.lock().await;
+            let mut applied_seq = self.applied_seq.lock().await;
             // Another task of this process may have applied it meanwhile.
-            if *turn == seen {
-                self.learn(&mut turn, news).await?;
+            if *applied_seq == seen {
+                self.apply_batch(&mut applied_seq, batch).await?;
             }
         }
     }
 
-    async fn learn(&self, turn: &mut i64, news: OutboxBatch) -> Result<(), StoreError> {
-        match news {
+    async fn apply_batch(&self, applied_seq: &mut i64, batch: OutboxBatch) -> Result<(), StoreError> {
+        match batch {
             OutboxBatch::Changes { changes, .. } if changes.is_empty() => {}
             OutboxBatch::Changes { reached, changes } => {
                 self.apply(changes);
-                *turn = reached;
+                *applied_seq = reached;
             }
             OutboxBatch::Truncated => {
                 let seq = self.store.outbox_seq().await?;
@@ -88,7 +90,7 @@ impl Inner {
                 let changes = old.changes_to(&fresh);
                 self.directory.store(Arc::new(fresh.clone()));
                 self.port.publish(fresh, changes.into());
-                *turn = seq;
+                *applied_seq = seq;
             }
         }
         Ok(())

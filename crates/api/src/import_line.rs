@@ -67,13 +67,18 @@ pub struct LineFault {
     /// The offending value. Never set for a secret.
     pub value: Option<String>,
     kind: Fault,
-    why: (String, String),
+    reason: (String, String),
 }
 
 impl LineFault {
-    pub(crate) fn new(line: u64, column: Column, value: Option<String>, why: (String, String)) -> LineFault {
-        let value = value.filter(|_| !column.is_secret()).map(|value| crate::input::shown(&value));
-        LineFault { line, column: Some(column), value, kind: Fault::BadValue, why }
+    pub(crate) fn new(
+        line: u64,
+        column: Column,
+        value: Option<String>,
+        reason: (String, String),
+    ) -> LineFault {
+        let value = value.filter(|_| !column.is_secret()).map(|value| crate::input::printable(&value));
+        LineFault { line, column: Some(column), value, kind: Fault::BadValue, reason }
     }
 
     pub(crate) fn of_kind(self, kind: Fault) -> LineFault {
@@ -85,18 +90,18 @@ impl LineFault {
     }
 
     pub(crate) fn of_line(line: u64, en: impl Into<String>, es: impl Into<String>) -> LineFault {
-        LineFault { line, column: None, value: None, kind: Fault::BadValue, why: (en.into(), es.into()) }
+        LineFault { line, column: None, value: None, kind: Fault::BadValue, reason: (en.into(), es.into()) }
     }
 
     /// The fault without its place: `"3007" already exists`.
     pub fn sentence(&self, language: Language) -> String {
-        let why = match language {
-            Language::English => &self.why.0,
-            Language::Spanish => &self.why.1,
+        let reason = match language {
+            Language::English => &self.reason.0,
+            Language::Spanish => &self.reason.1,
         };
         match &self.value {
-            Some(value) => format!("{value:?} {why}"),
-            None => why.clone(),
+            Some(value) => format!("{value:?} {reason}"),
+            None => reason.clone(),
         }
     }
 
@@ -121,7 +126,7 @@ impl fmt::Display for LineFault {
 
 /// A line as read: empty cells are `None`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Written<'t> {
+pub(crate) struct RawLine<'t> {
     pub line: u64,
     pub number: Option<&'t str>,
     pub name: Option<&'t str>,
@@ -132,17 +137,18 @@ pub(crate) struct Written<'t> {
 }
 
 /// Validate one line by itself. `owner` is used for lines that name no owner.
-pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, LineFault> {
-    let line = written.line;
+pub(crate) fn validate_line(raw_line: &RawLine<'_>, owner: &UserId) -> Result<Imported, LineFault> {
+    let line = raw_line.line;
     let fault = |column: Column, value: Option<&str>, en: &str, es: &str| {
         LineFault::new(line, column, value.map(str::to_owned), (en.to_owned(), es.to_owned()))
     };
-    let Some(text) = written.number else {
+    let Some(text) = raw_line.number else {
         return Err(fault(Column::Number, None, "is missing", "falta").of_kind(Fault::MissingField));
     };
-    let number = ExtensionNumber::parse(text)
-        .map_err(|_| fault(Column::Number, Some(text), "must have 2 to 6 digits", "debe tener de 2 a 6 dígitos"))?;
-    if let Some(name) = written.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
+    let number = ExtensionNumber::parse(text).map_err(|_| {
+        fault(Column::Number, Some(text), "must have 2 to 6 digits", "debe tener de 2 a 6 dígitos")
+    })?;
+    if let Some(name) = raw_line.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
         return Err(fault(
             Column::Name,
             Some(name),
@@ -150,7 +156,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             "debe tener de 1 a 64 caracteres, ninguno de control",
         ));
     }
-    if let Some(username) = written.username.filter(|name| !is_username(name)) {
+    if let Some(username) = raw_line.username.filter(|name| !is_username(name)) {
         return Err(fault(
             Column::Username,
             Some(username),
@@ -158,7 +164,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             "debe tener de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
         ));
     }
-    if let Some(password) = written.password {
+    if let Some(password) = raw_line.password {
         if !is_label(password, PASSWORD_CHARS) {
             return Err(fault(
                 Column::Password,
@@ -167,7 +173,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
                 "debe tener de 1 a 256 caracteres, ninguno de control (¿unas comillas sin cerrar?)",
             ));
         }
-        if secret::is_known(password, &[text, written.username.unwrap_or(text)]) {
+        if secret::is_trivial(password, &[text, raw_line.username.unwrap_or(text)]) {
             return Err(fault(
                 Column::Password,
                 None,
@@ -176,7 +182,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             ));
         }
     }
-    let owner = match written.owner {
+    let owner = match raw_line.owner {
         None => owner.clone(),
         Some(owner) => UserId::parse(owner).map_err(|_| {
             fault(
@@ -187,7 +193,7 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             )
         })?,
     };
-    if let Some(pin) = written.pin {
+    if let Some(pin) = raw_line.pin {
         let (en, es) = match check_pin(pin, number.as_str()) {
             Ok(()) => ("", ""),
             Err(error) => pin_sentence(error),
@@ -199,11 +205,11 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
     Ok(Imported {
         line,
         number,
-        username: written.username.map(str::to_owned),
-        password: written.password.map(|text| Secret::new(text.to_owned())),
+        username: raw_line.username.map(str::to_owned),
+        password: raw_line.password.map(|text| Secret::new(text.to_owned())),
         owner,
-        display_name: written.name.map(str::to_owned),
-        pin: written.pin.map(|text| Secret::new(text.to_owned())),
+        display_name: raw_line.name.map(str::to_owned),
+        pin: raw_line.pin.map(|text| Secret::new(text.to_owned())),
     })
 }
 
