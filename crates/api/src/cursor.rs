@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_made_here_is_a_cursor() {
+    fn only_own_cursors_are_accepted() {
         for place in ["1001", "1736937000000000.session_1_a", "42"] {
             assert_eq!(decode(&encode(&place)).as_deref(), Some(place));
         }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_a_minute_are_granted_and_come_back_evenly() {
+    fn a_hundred_requests_a_minute_are_granted_and_refilled_evenly() {
         let limits = Limits::new(&mut Rng::from_number(1));
         let key = ApiKeyId::parse("key_1").unwrap();
         let at = |millis: u64| Instant::from_micros(millis * 1000);

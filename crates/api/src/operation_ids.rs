@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_has_a_name_and_every_name_a_route() {
+    fn every_route_has_an_operation_id_and_vice_versa() {
         let routes = crate::routes::all();
         for route in &routes {
             let is = |(m, p, _): &&(&str, &str, &str)| *m == route.method && *p == route.path;

@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn one_range_is_understood_and_all_else_is_everything() {
+    fn a_single_range_is_served_and_anything_else_is_the_whole() {
         assert_eq!(of("bytes=0-0"), RequestedRange::Part(0, 1));
         assert_eq!(of("bytes=10-"), RequestedRange::Part(10, 1_000));
         assert_eq!(of("bytes=-10"), RequestedRange::Part(990, 1_000));
@@ -66,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_part() {
+    fn an_empty_file_has_no_satisfiable_range() {
         for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
             assert_eq!(part(range, 0), Some(RequestedRange::Unsatisfiable), "{range}");
         }
     }
 
     #[test]
-    fn a_range_of_another_version_is_everything() {
+    fn if_range_of_another_version_gets_the_whole() {
         let mut headers = HeaderMap::new();
         headers.insert(header::RANGE, "bytes=0-9".parse().unwrap());
         headers.insert(header::IF_RANGE, "\"a\"".parse().unwrap());

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_recognised_and_typing_errors_are_seen() {
+    fn keys_are_recognised_and_typing_errors_are_detected() {
         let mut rng = Rng::from_number(1);
         let key = key(&mut rng); // S55
         let text = key.expose();

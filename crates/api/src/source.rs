@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_does_not_count() {
+    fn forged_forwarding_headers_are_ignored() {
         assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, 203.0.113.7")], "203.0.113.7");
         assert_client(
             "10.0.0.1",

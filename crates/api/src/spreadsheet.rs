@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_all_countries_are_read() {
+    fn csv_variants_of_different_countries_are_read() {
         let german =
             "\u{feff}Extension;Name;Password;Voicemail PIN\r\n3007;\"Pérez; Ana\"; s3cret word ;4711\r\n";
         let spanish =
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line_and_its_column() {
+    fn errors_name_line_and_column() {
         let long = format!("3007,ana,{}", "x".repeat(300));
         for (text, why) in [
             ("", "line 1: the file contains no extension"),

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ladder_is_drawn() {
+    fn a_ladder_diagram_is_drawn() {
         let rung = |sent, remote: &str, text: &str, millis: i64| Rung {
             at: base::Timestamp::from_micros(millis * 1000),
             sent,

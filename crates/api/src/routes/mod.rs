@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_that_follow_each_other_show_everything_once_and_in_order() {
+    fn consecutive_pages_contain_everything_once_and_in_order() {
         let words: Vec<String> = (0..97).map(|n| format!("{:03}", n * 61 % 97)).collect();
         for limit in [1, 7, 96, 97, 98] {
             let (mut seen, mut cursor) = (Vec::new(), None);
