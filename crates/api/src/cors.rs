@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser may cache a preflight response. Browsers cap it at two hours.
-const REMEMBERED: Duration = Duration::from_hours(1);
+const PREFLIGHT_CACHE: Duration = Duration::from_hours(1);
 
 /// The CORS layer; `None` if no origin is configured. Keys are sent in a header, never in a cookie, so credentials are off.
 pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
@@ -39,6 +39,6 @@ pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
             name("ratelimit-reset"),
             name("x-request-id"),
         ])
-        .max_age(REMEMBERED);
+        .max_age(PREFLIGHT_CACHE);
     Some(layer)
 }

@@ -6,7 +6,7 @@ use base::Secret;
 use model::voicemail::check_pin;
 use model::{ExtensionNumber, Language, UserId};
 
-use crate::directory_service::{Imported, pin_sentence};
+use crate::directory_service::{ImportLine, pin_sentence};
 use crate::error::Fault;
 use crate::input::rule::is_label;
 use crate::limits::{DISPLAY_NAME_CHARS, PASSWORD_CHARS};
@@ -137,7 +137,7 @@ pub(crate) struct RawLine<'t> {
 }
 
 /// Validate one line by itself. `owner` is used for lines that name no owner.
-pub(crate) fn validate_line(raw_line: &RawLine<'_>, owner: &UserId) -> Result<Imported, LineFault> {
+pub(crate) fn validate_line(raw_line: &RawLine<'_>, owner: &UserId) -> Result<ImportLine, LineFault> {
     let line = raw_line.line;
     let fault = |column: Column, value: Option<&str>, en: &str, es: &str| {
         LineFault::new(line, column, value.map(str::to_owned), (en.to_owned(), es.to_owned()))
@@ -202,7 +202,7 @@ pub(crate) fn validate_line(raw_line: &RawLine<'_>, owner: &UserId) -> Result<Im
             return Err(fault(Column::Pin, None, en, es));
         }
     }
-    Ok(Imported {
+    Ok(ImportLine {
         line,
         number,
         username: raw_line.username.map(str::to_owned),

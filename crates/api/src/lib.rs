@@ -42,8 +42,8 @@ mod warnings;
 pub use app::{App, Clock, Settings};
 pub use audio_store::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened};
 pub use directory_service::{
-    Actor, CreatedExtension, CreatedKey, DirectoryError, DirectoryService, ExtensionChanges, ImportDone,
-    Imported, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
+    Actor, CreatedExtension, CreatedKey, DirectoryError, DirectoryService, ExtensionChanges, ImportLine,
+    ImportResult, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
     TrunkDraft, webhook_secret,
 };
 pub use import_line::{Column, LineFault};

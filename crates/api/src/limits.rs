@@ -68,7 +68,7 @@ pub(crate) const PAGE_DEFAULT: u32 = 50;
 pub(crate) const RECURRING_PER_EXTENSION: usize = 100;
 /// Sounds per extension: some megabytes of the database.
 pub(crate) const SOUNDS_PER_EXTENSION: u32 = 50;
-/// Call attempts per occurrence. A callee who does not answer ten times does not want to.
+/// Call attempts per occurrence; more would be a nuisance to a callee who does not answer.
 pub(crate) const MAX_ATTEMPTS: u64 = 10;
 /// Minutes between two attempts: at most a day.
 pub(crate) const RETRY_MINUTES: u64 = 1440;

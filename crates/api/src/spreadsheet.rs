@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use model::UserId;
 
-use crate::directory_service::Imported;
+use crate::directory_service::ImportLine;
 use crate::import_line::{Column, LineFault, RawLine, validate_line};
 use crate::limits::IMPORT_LINES;
 
@@ -16,7 +16,7 @@ use crate::limits::IMPORT_LINES;
 const POSITIONS: [Column; 4] = [Column::Number, Column::Username, Column::Password, Column::Owner];
 
 /// Parse and validate all lines of a file. `owner` is used for lines that name no owner. Fails with the first invalid line.
-pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, LineFault> {
+pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<ImportLine>, LineFault> {
     let text = decode(bytes)?;
     let (separator, text, numbers) = split_lines(&text);
     let mut reader = csv::ReaderBuilder::new()
@@ -213,7 +213,7 @@ fn raw_line<'r>(
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<Imported>, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<ImportLine>, String> {
         read_spreadsheet(bytes, &UserId::parse("admin").unwrap()).map_err(|fault| fault.to_string())
     }
 

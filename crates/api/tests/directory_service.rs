@@ -3,14 +3,14 @@
 use crate::test_api;
 
 use base::Secret;
-use centralita_api::{Actor, Column, DirectoryError, Imported};
+use centralita_api::{Actor, Column, DirectoryError, ImportLine};
 use model::voicemail::PinKey;
 use model::{ExtensionNumber, Language, UserId};
 use serde_json::json;
 use test_api::TestApi;
 
-fn line(number: u32, username: &str, owner: &str) -> Imported {
-    Imported {
+fn line(number: u32, username: &str, owner: &str) -> ImportLine {
+    ImportLine {
         number: ExtensionNumber::parse(&number.to_string()).unwrap(),
         line: 0,
         username: Some(username.into()),
@@ -24,7 +24,7 @@ fn line(number: u32, username: &str, owner: &str) -> Imported {
 #[tokio::test]
 async fn ten_thousand_extensions_are_imported_in_one_go() {
     let api = TestApi::new().await;
-    let lines: Vec<Imported> =
+    let lines: Vec<ImportLine> =
         (0..10_000).map(|n| line(100_000 + n, &format!("u{n}"), &format!("owner_{}", n % 50))).collect();
     let before = api.switch.read(|e| e.published.len());
     assert_eq!(
@@ -56,7 +56,7 @@ async fn an_import_with_a_bad_line_imports_nothing() {
         (line(2002, "2001", "x"), (Column::Username, "\"2001\" is the number of the extension in line 1")),
         (line(911, "berta", "x"), (Column::Number, "\"911\" is an emergency number")),
     ] {
-        let lines = vec![Imported { line: 1, ..good() }, Imported { line: 41, ..bad }];
+        let lines = vec![ImportLine { line: 1, ..good() }, ImportLine { line: 41, ..bad }];
         let refused = office.import(Actor::default(), PinKey::default(), lines).await.unwrap_err();
         let DirectoryError::Line(fault) = refused else { panic!("{refused:?}") };
         assert_eq!((fault.line, fault.column), (41, Some(why.0)), "{fault}");

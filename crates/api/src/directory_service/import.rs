@@ -19,7 +19,7 @@ const MAX_GENERATED: usize = 1000;
 
 /// One line of an import.
 #[derive(Clone, Debug)]
-pub struct Imported {
+pub struct ImportLine {
     /// Line of the file, or index in the list.
     pub line: u64,
     /// The extension's number.
@@ -38,7 +38,7 @@ pub struct Imported {
 
 /// Result of an import.
 #[derive(Clone, Debug, Default)]
-pub struct ImportDone {
+pub struct ImportResult {
     /// Number of extensions created.
     pub count: usize,
     /// The extensions whose password was generated.
@@ -56,7 +56,7 @@ pub struct MadePassword {
     pub password: Secret<String>,
 }
 
-impl Imported {
+impl ImportLine {
     fn username(&self) -> &str {
         self.username.as_deref().unwrap_or(self.number.as_str())
     }
@@ -77,8 +77,8 @@ impl DirectoryService {
         &self,
         actor: Actor,
         pins: PinKey,
-        lines: Vec<Imported>,
-    ) -> Result<ImportDone, DirectoryError> {
+        lines: Vec<ImportLine>,
+    ) -> Result<ImportResult, DirectoryError> {
         self.commit(actor, move |draft| {
             check_lines(draft.directory, &lines)?;
             let mut owners = std::collections::HashSet::new();
@@ -87,7 +87,7 @@ impl DirectoryService {
                     draft.ensure_user(&line.owner);
                 }
             }
-            let mut done = ImportDone { count: lines.len(), made: Vec::new() };
+            let mut done = ImportResult { count: lines.len(), made: Vec::new() };
             let mut later_changes = Vec::with_capacity(lines.len());
             for line in lines {
                 create(draft, &pins, line, &mut done.made, &mut later_changes);
@@ -102,7 +102,7 @@ impl DirectoryService {
 }
 
 /// Checks that need the directory or the other lines.
-fn check_lines(directory: &Directory, lines: &[Imported]) -> Result<(), DirectoryError> {
+fn check_lines(directory: &Directory, lines: &[ImportLine]) -> Result<(), DirectoryError> {
     let duplicate = |first: u64| {
         (format!("is the same as in line {first}"), format!("es lo mismo que en la línea {first}"))
     };
@@ -164,7 +164,7 @@ fn check_lines(directory: &Directory, lines: &[Imported]) -> Result<(), Director
 fn create(
     draft: &mut ChangeSet<'_>,
     pins: &PinKey,
-    line: Imported,
+    line: ImportLine,
     made: &mut Vec<MadePassword>,
     later_changes: &mut Vec<Change>,
 ) {

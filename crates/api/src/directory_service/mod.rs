@@ -29,7 +29,7 @@ use crate::import_line::LineFault;
 use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
-pub use import::{ImportDone, Imported, MadePassword};
+pub use import::{ImportLine, ImportResult, MadePassword};
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use recurring::{NewRecurringCall, RecurringCallChanges};

@@ -33,7 +33,7 @@ impl DirectoryService {
             match (self.inner.apply_outbox().await, failing) {
                 (Ok(()), true) => tracing::info!("directory replication works again"),
                 (Err(error), false) => {
-                    tracing::error!(%error, "directory replication failed: changes of other nodes cannot be read; retrying")
+                    tracing::error!(%error, "directory replication failed, retrying: the outbox cannot be read");
                 }
                 (Ok(()), false) | (Err(_), true) => continue,
             }

@@ -9,8 +9,8 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = (rest.get(..8)?, rest.get(8..)?);
-    let (year, month, day) = three(date, '-', 4)?;
-    let (hour, minute, second) = three(clock, ':', 2)?;
+    let (year, month, day) = parse_three(date, '-', 4)?;
+    let (hour, minute, second) = parse_three(clock, ':', 2)?;
     if !(1..=12).contains(&month) || !(1..=days_in(year, month)).contains(&day) {
         return None;
     }
@@ -30,14 +30,14 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
 }
 
 /// Parse three numbers of fixed width: the first has `first` digits, the others two.
-fn three(text: &str, between: char, first: usize) -> Option<(i64, i64, i64)> {
+fn parse_three(text: &str, between: char, first: usize) -> Option<(i64, i64, i64)> {
     let mut parts = text.split(between);
     let mut part = |width: usize| {
         let digits = parts.next().filter(|d| d.len() == width && d.bytes().all(|b| b.is_ascii_digit()))?;
         digits.parse::<i64>().ok()
     };
-    let three = (part(first)?, part(2)?, part(2)?);
-    parts.next().is_none().then_some(three)
+    let numbers = (part(first)?, part(2)?, part(2)?);
+    parts.next().is_none().then_some(numbers)
 }
 
 /// Offset of a zone in seconds east of UTC.
@@ -51,7 +51,7 @@ fn offset(zone: &str) -> Option<i64> {
         ("-", rest) => (-1, rest),
         _ => return None,
     };
-    let (hours, minutes, _) = three(&format!("{rest}:00"), ':', 2)?;
+    let (hours, minutes, _) = parse_three(&format!("{rest}:00"), ':', 2)?;
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
 

@@ -328,9 +328,8 @@ impl Rule {
                 "debe ser el comienzo de un número o de un nombre de usuario",
             ),
             Rule::Url => (
-                "must be an https:// address with a host and, where it has one, a port from 1 to 65535; without a user name, a password or a \
-                 fragment",
-                "debe ser una dirección https:// con un host y, si lleva puerto, uno de 1 a 65535; sin usuario, contraseña ni fragmento",
+                "must be an https:// URL with a host, optionally a port from 1 to 65535, and no user name, password or fragment",
+                "debe ser una URL https:// con un host, opcionalmente un puerto de 1 a 65535, y sin usuario, contraseña ni fragmento",
             ),
             // These have longer sentences, built in `sentence`.
             Rule::Label(_)

@@ -14,7 +14,7 @@ use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
 use crate::route::{Access, Answer, Route};
 use crate::spreadsheet::read_spreadsheet;
-use crate::{App, DirectoryError, Imported};
+use crate::{App, DirectoryError, ImportLine};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
@@ -75,7 +75,7 @@ async fn import(
         Some(csv) => {
             read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::from_line_fault(&fault))?
         }
-        None => listed(&principal, &mut body.form_without_user(IMPORT)?)?,
+        None => parse_list(&principal, &mut body.form_without_user(IMPORT)?)?,
     };
     drop(body);
     let pins = app.settings().pin_key.clone();
@@ -94,10 +94,10 @@ async fn import(
     Ok(Json(ImportAnswer { success: true, imported: done.count, passwords: passwords.collect() }))
 }
 
-fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
+fn parse_list(principal: &Principal, form: &mut Form) -> Result<Vec<ImportLine>, ApiError> {
     let line = |(n, object): (usize, Map<String, Value>)| {
         let form = Form::of_object(object.clone(), LINE)
-            .map_err(|error| showing(error, &object).at_index(LIST, n))?;
+            .map_err(|error| add_value(error, &object).at_index(LIST, n))?;
         let raw_line = RawLine {
             line: n as u64,
             number: form.text("extensionNumber"),
@@ -113,7 +113,7 @@ fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiEr
 }
 
 /// Add the rejected value to the error, unless it is a secret.
-fn showing(error: ApiError, object: &Map<String, Value>) -> ApiError {
+fn add_value(error: ApiError, object: &Map<String, Value>) -> ApiError {
     let secret = [Column::Password, Column::Pin].map(Column::field);
     let value = error.field_name().filter(|name| !secret.contains(name)).and_then(|name| object.get(name));
     match value {

@@ -141,7 +141,7 @@ async fn generate(
     }
     let expires_at = form.text("expiresAt").and_then(instant);
     if expires_at.is_some_and(|end| end <= app.directory_service().now().wall) {
-        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
+        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST_EXPIRY)));
     }
     // A key passes its own rate limit and expiry on to the keys it creates.
     let (requests_per_minute, expires_at) = match principal.key().filter(|_| !principal.is_admin()) {
@@ -200,7 +200,7 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
     Ok(Json(KeysAnswer { success: true, keys: keys.iter().map(view).collect(), next_cursor }))
 }
 
-const PAST: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
+const PAST_EXPIRY: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
 
 /// Whether the client may see and change a key: its own, or all with `admin` or `keys:*`.
 fn can_manage(principal: &Principal, key: &ApiKey) -> bool {
@@ -244,7 +244,7 @@ async fn change(
         principal.require(Permission::Admin)?;
     }
     if matches!(expires_at, Patch::Set(end) if end <= app.directory_service().now().wall) {
-        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
+        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST_EXPIRY)));
     }
     let changes = KeyChanges { name: form.text("name").map(str::to_owned), requests_per_minute, expires_at };
     let key = app.directory_service().change_key(principal.actor(), key.id.clone(), changes).await?;

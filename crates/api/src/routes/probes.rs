@@ -58,7 +58,7 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn liveness(State(app): State<App>) -> Response {
     let status = if app.is_loop_alive() { "ok" } else { STALLED };
-    probe(Probe { status: status, database: None, journal: None })
+    probe(Probe { status, database: None, journal: None })
 }
 
 async fn readiness(State(app): State<App>) -> Response {
@@ -73,7 +73,7 @@ async fn readiness(State(app): State<App>) -> Response {
         SipState::Running => "ok",
         SipState::Starting | SipState::Draining | SipState::Stopped => state.as_str(),
     };
-    probe(Probe { status: status, database: Some(database.as_str()), journal: Some(journal.as_str()) })
+    probe(Probe { status, database: Some(database.as_str()), journal: Some(journal.as_str()) })
 }
 
 fn probe(probe: Probe) -> Response {

@@ -79,7 +79,7 @@ async fn start(
     body: Body,
 ) -> Result<Json<ServerStatus>, ApiError> {
     body.form(&principal, NOTHING)?;
-    let mut status = commanded(&app, Command::Start).await?;
+    let mut status = send_command(&app, Command::Start).await?;
     app.directory_service().audit(principal.actor(), event("opensips_started", &principal));
     // The server opens the listeners asynchronously; the response shows the result.
     let waiting = async {
@@ -103,7 +103,7 @@ async fn stop(
 ) -> Result<Json<ServerStatus>, ApiError> {
     body.form(&principal, NOTHING)?;
     let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
-    let status = commanded(&app, Command::Stop { force }).await?;
+    let status = send_command(&app, Command::Stop { force }).await?;
     app.directory_service().audit(principal.actor(), event("opensips_stopped", &principal));
     Ok(Json(view(&app, &status).await))
 }
@@ -122,7 +122,7 @@ async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     }))
 }
 
-async fn commanded(app: &App, command: Command) -> Result<Status, ApiError> {
+async fn send_command(app: &App, command: Command) -> Result<Status, ApiError> {
     match app.ask(command).await? {
         Reply::Status(status) => Ok(status),
         other => Err(unexpected_reply(&other)),

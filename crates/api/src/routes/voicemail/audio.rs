@@ -49,7 +49,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Audio of the custom greeting, whole or in part (Range header)",
             RECORDING,
             Answer::Audio,
-            get(heard),
+            get(greeting_audio),
         )
         .query(FORMAT)
         .also(&[206, 416, 503]),
@@ -75,10 +75,10 @@ async fn message(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (extension, message) = path.find(&app, &principal)?;
-    sound(&app, message_path(&extension.id, &message.id), &uri, &headers).await
+    respond_with_audio(&app, message_path(&extension.id, &message.id), &uri, &headers).await
 }
 
-async fn heard(
+async fn greeting_audio(
     State(app): State<App>,
     principal: Principal,
     id: PathId,
@@ -87,10 +87,15 @@ async fn heard(
 ) -> Result<Response, ApiError> {
     let extension = visible_extension(&app, &principal, &id)?;
     app.directory_service().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
-    sound(&app, greeting_path(&extension.id), &uri, &headers).await
+    respond_with_audio(&app, greeting_path(&extension.id), &uri, &headers).await
 }
 
-async fn sound(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+async fn respond_with_audio(
+    app: &App,
+    name: String,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let wanted = match Form::of_query(uri, FORMAT)?.text("format") {
         Some("ogg") => AudioFormatRequest::Stored,
         _ => AudioFormatRequest::Wav,

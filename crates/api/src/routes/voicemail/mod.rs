@@ -55,7 +55,7 @@ const MARK: &[Field] =
     &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "New state of the message").required()];
 const DELIVERIES: &[Field] = &[LIMIT];
 
-const BOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
+const MAILBOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
 const MESSAGE: &str = "/api/v1/voip/extensions/{id}/voicemail/{messageId}";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -63,7 +63,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let set = Answer::json::<MailboxAnswer>;
     let mut all = vec![
         Route::new(
-            ("get", BOX),
+            ("get", MAILBOX),
             TAG,
             "Voicemail messages and mailbox settings of an extension, newest message first",
             CALL,
@@ -72,7 +72,7 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .query(LIST),
         Route::new(
-            ("put", BOX),
+            ("put", MAILBOX),
             TAG,
             "Change the settings of a mailbox; absent fields are unchanged",
             SIP,
@@ -81,7 +81,7 @@ pub(crate) fn routes() -> Vec<Route> {
         )
         .body(SETTINGS),
         Route::new(
-            ("patch", BOX),
+            ("patch", MAILBOX),
             TAG,
             "Change the settings of a mailbox; absent fields are unchanged",
             SIP,
