@@ -1,6 +1,6 @@
 //! HTTP API: REST routes, Prometheus metrics and the OpenAPI document.
 //!
-//! [`router`] builds the whole service. [`DirectoryService`] offers the same directory operations to the command line and to the first start,
+//! [`router()`] builds the whole service. [`DirectoryService`] offers the same directory operations to the command line and to the first start,
 //! without HTTP.
 #![deny(missing_docs)]
 
