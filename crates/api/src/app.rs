@@ -1,4 +1,4 @@
-//! What every request can reach.
+//! Shared state of all request handlers.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -11,58 +11,58 @@ use store::Store;
 use switch::{Command, Reply};
 use tokio::sync::watch;
 
-use crate::audio_store::{AudioFile, AudioStore, EmptyShelf};
+use crate::audio_store::{AudioFile, AudioStore, NoAudioStore};
 use crate::error::{ApiError, Fault};
 use crate::event_subscribers::EventSubscribers;
 use crate::idempotency::IdempotencyCache;
-use crate::limits::{FOLLOWER_PATIENCE, HEARTBEAT_LIMIT, Limits};
+use crate::limits::{HEARTBEAT_LIMIT, Limits, SUBSCRIBER_TIMEOUT};
 use crate::usage::Usage;
 use crate::{DirectoryService, Process, SwitchPort};
 
-/// What time it is; the shell reads the clocks.
+/// Reads the current time. The API itself never reads a clock.
 pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
-/// How often the use of keys is written.
+/// Interval at which counted key uses are written to the database.
 const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the configuration says that concerns the API.
+/// The part of the configuration that the API needs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The SIP domain, which is the digest realm (S41).
+    /// SIP domain, which is also the digest realm (S41).
     pub domain: String,
     /// Further names and addresses of the domain.
     pub aliases: Vec<String>,
-    /// The address that phones are told (S43), without a port.
+    /// Address given to phones as their SIP server (S43), without a port.
     pub public_host: String,
-    /// The port that phones are told.
+    /// Port given to phones as their SIP port.
     pub sip_port: u16,
-    /// The SIP listeners as people read them, `udp://127.0.0.1:5060` (S36).
+    /// SIP listeners for display, such as `udp://127.0.0.1:5060` (S36).
     pub listeners: Vec<String>,
-    /// Trust loopback without a key (S20).
+    /// Trust requests from loopback without a key (S20).
     pub local_admin: bool,
-    /// Reverse proxies whose `X-Forwarded-For` or `Forwarded` names the client.
+    /// Reverse proxies whose `X-Forwarded-For` or `Forwarded` header names the client.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins of web pages that may use the API from a browser (CORS).
     pub origins: Vec<String>,
-    /// Of one key, where the key does not say (S28).
+    /// Requests per minute of one key that has no limit of its own (S28).
     pub requests_per_minute: u32,
-    /// Of one source without a valid key.
+    /// Requests per minute of one source address without a valid key.
     pub unauthenticated_per_minute: u32,
-    /// Seals the passwords of trunks.
+    /// Encrypts the passwords of trunks.
     pub seal: SealKey,
-    /// Whether Twilio can be reached (S49, S54).
+    /// Whether Twilio is configured (S49, S54).
     pub twilio: bool,
-    /// Proves PINs of voicemail.
+    /// Key of the voicemail PIN hashes.
     pub pin_key: model::voicemail::PinKey,
-    /// The zone of schedules that name none (S78).
+    /// Time zone of schedules that name none (S78).
     pub default_timezone: String,
-    /// Of this program.
+    /// Version of this program.
     pub version: String,
-    /// What secrets of webhooks and the seals of kept answers are derived from; the shell keeps it beside the database.
+    /// Key from which webhook secrets and the keys of stored idempotent responses are derived. It is kept beside the database.
     pub webhook_key: Secret<[u8; 32]>,
-    /// Whether webhooks may be posted to this machine over plain HTTP: for trials.
+    /// Allow webhooks to this machine over plain HTTP, for trials.
     pub insecure_webhooks: bool,
-    /// How long the queue of who follows events may be full before he is cut.
+    /// How long the queue of an event subscriber may stay full before the subscriber is disconnected.
     pub follower_patience: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             webhook_key: Secret::new([0; 32]),
             insecure_webhooks: false,
-            follower_patience: FOLLOWER_PATIENCE,
+            follower_patience: SUBSCRIBER_TIMEOUT,
         }
     }
 }
@@ -97,12 +97,12 @@ impl Settings {
         format!("sip:{username}@{}", self.domain)
     }
 
-    /// Where phones send to (S43).
+    /// `host:port` to which phones send SIP (S43).
     pub(crate) fn proxy_server(&self) -> String {
         format!("{}:{}", bracketed(&self.public_host), self.sip_port)
     }
 
-    /// Whether a host, with a port or without, is ours.
+    /// Whether a host, with or without a port, is a name or address of this server.
     pub(crate) fn is_own_host(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
             Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -124,22 +124,22 @@ struct Inner {
     settings: Settings,
     limits: Limits,
     usage: Usage,
-    followers: EventSubscribers,
-    repeats: IdempotencyCache,
-    closing: watch::Sender<bool>,
-    shelf: OnceLock<Arc<dyn AudioStore>>,
+    event_subscribers: EventSubscribers,
+    idempotency_cache: IdempotencyCache,
+    shutting_down: watch::Sender<bool>,
+    audio_store: OnceLock<Arc<dyn AudioStore>>,
     process: OnceLock<Arc<dyn Process>>,
     started: Now,
 }
 
-/// The API. Clones share everything.
+/// The API. Clones share all state.
 #[derive(Clone)]
 pub struct App {
     inner: Arc<Inner>,
 }
 
 impl App {
-    /// An API over what was loaded.
+    /// Create the API over a loaded directory.
     pub fn new(
         store: Store,
         directory: Directory,
@@ -156,22 +156,22 @@ impl App {
             settings,
             limits,
             usage: Usage::default(),
-            followers: EventSubscribers::default(),
-            repeats: IdempotencyCache::default(),
-            closing: watch::Sender::new(false),
-            shelf: OnceLock::new(),
+            event_subscribers: EventSubscribers::default(),
+            idempotency_cache: IdempotencyCache::default(),
+            shutting_down: watch::Sender::new(false),
+            audio_store: OnceLock::new(),
             process: OnceLock::new(),
             started,
         });
         App { inner }
     }
 
-    /// Where everything is written.
+    /// The service through which every change is written.
     pub fn directory_service(&self) -> &DirectoryService {
         &self.inner.directory_service
     }
 
-    /// Write down the use of keys now and then, for as long as this is polled.
+    /// Write counted key uses to the database every few seconds, for as long as this future is polled.
     pub async fn write_usage(self) {
         loop {
             tokio::time::sleep(USAGE_INTERVAL).await;
@@ -179,7 +179,7 @@ impl App {
         }
     }
 
-    /// Say what process this is: once, before the first request.
+    /// Set the source of task states and process metrics. Call it once, before the first request.
     pub fn show_process(&self, process: Arc<dyn Process>) {
         self.inner.process.set(process).ok();
     }
@@ -188,41 +188,41 @@ impl App {
         self.inner.process.get().map(|process| &**process)
     }
 
-    /// Write down what is only counted in memory: call it before the process ends.
+    /// Write the counters that are only in memory. Call it before the process ends.
     pub async fn flush(&self) {
         self.inner.usage.flush(self.inner.directory_service.store()).await;
     }
 
-    /// Tell those who follow events to come back later: call it before the listeners are closed.
+    /// Disconnect event subscribers with a hint to reconnect later. Call it before the listeners are closed.
     pub fn hang_up(&self) {
-        self.inner.closing.send_replace(true);
+        self.inner.shutting_down.send_replace(true);
     }
 
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        self.inner.closing.subscribe()
+    pub(crate) fn shutting_down(&self) -> watch::Receiver<bool> {
+        self.inner.shutting_down.subscribe()
     }
 
-    pub(crate) fn followers(&self) -> &EventSubscribers {
-        &self.inner.followers
+    pub(crate) fn event_subscribers(&self) -> &EventSubscribers {
+        &self.inner.event_subscribers
     }
 
-    pub(crate) fn repeats(&self) -> &IdempotencyCache {
-        &self.inner.repeats
+    pub(crate) fn idempotency_cache(&self) -> &IdempotencyCache {
+        &self.inner.idempotency_cache
     }
 
-    /// Say where audio is: once, before the first request.
-    pub fn set_audio_store(&self, shelf: Arc<dyn AudioStore>) {
-        self.inner.shelf.set(shelf).ok();
+    /// Set the audio storage. Call it once, before the first request.
+    pub fn set_audio_store(&self, audio_store: Arc<dyn AudioStore>) {
+        self.inner.audio_store.set(audio_store).ok();
     }
 
-    pub(crate) fn shelf(&self) -> &dyn AudioStore {
-        self.inner.shelf.get().map_or(&EmptyShelf as &dyn AudioStore, |shelf| &**shelf)
+    pub(crate) fn audio_store(&self) -> &dyn AudioStore {
+        self.inner.audio_store.get().map_or(&NoAudioStore as &dyn AudioStore, |audio_store| &**audio_store)
     }
 
-    /// Remove audio of voicemail whose row is gone. What stays is found by the shell's next start.
-    pub(crate) async fn discard(&self, name: String) {
-        if let Err(error) = self.shelf().remove(AudioFile::voicemail(name)).await {
-            tracing::warn!(%error, "a file of voicemail cannot be deleted");
+    /// Delete a voicemail file whose row is gone. A file that cannot be deleted is removed by the sweep at the next start.
+    pub(crate) async fn delete_voicemail_file(&self, name: String) {
+        if let Err(error) = self.audio_store().remove(AudioFile::voicemail(name)).await {
+            tracing::warn!(%error, "a voicemail file could not be deleted");
         }
     }
 
@@ -242,39 +242,39 @@ impl App {
         self.directory_service().now().instant.since(self.inner.started.instant)
     }
 
-    /// Ask the exchange. Its refusals are ours; silence is 503. How long it may be silent is the port's to say: it holds a place in the
-    /// queue until then.
+    /// Send a command to the switch. A refusal becomes its API error, no reply becomes 503. The port sets the timeout: the command occupies a place
+    /// in the queue until then.
     pub(crate) async fn ask(&self, command: Command) -> Result<Reply, ApiError> {
         match self.directory_service().port().ask(command).await {
             Some(Reply::Refused(cause)) => Err(ApiError::from(cause)),
             Some(reply) => Ok(reply),
-            None => Err(Fault::SwitchAway.into()),
+            None => Err(Fault::SwitchUnavailable.into()),
         }
     }
 
-    /// Whether the exchange's loop goes round. True before its first iteration: it is being started.
-    pub(crate) fn loop_alive(&self) -> bool {
+    /// Whether the switch's event loop is iterating. True before its first iteration, because the server is still starting.
+    pub(crate) fn is_loop_alive(&self) -> bool {
         let heartbeat = self.directory_service().port().heartbeat();
         heartbeat.is_none_or(|at| self.directory_service().now().instant.since(at) <= HEARTBEAT_LIMIT)
     }
 
-    /// How the exchange was doing when it last published that.
-    pub(crate) fn published(&self) -> Option<Arc<switch::Status>> {
+    /// The status last published by the switch; `None` before the first.
+    pub(crate) fn published_status(&self) -> Option<Arc<switch::Status>> {
         self.directory_service().port().status()
     }
 
-    /// How the exchange is doing.
+    /// Ask the switch for its current status.
     pub(crate) async fn status(&self) -> Result<switch::Status, ApiError> {
         match self.ask(Command::Status).await? {
             Reply::Status(status) => Ok(status),
-            other => Err(out_of_turn(&other)),
+            other => Err(unexpected_reply(&other)),
         }
     }
 }
 
-/// An answer to another question than ours.
-pub(crate) fn out_of_turn(reply: &Reply) -> ApiError {
-    tracing::error!(?reply, "the exchange answered another question");
+/// Log a reply that does not belong to the command, and make it a 500.
+pub(crate) fn unexpected_reply(reply: &Reply) -> ApiError {
+    tracing::error!(?reply, "the switch sent an unexpected reply");
     Cause::Internal.into()
 }
 

@@ -1,4 +1,4 @@
-//! Who asks: bearer keys (S19), the trusted neighbour of S20, and what they may do.
+//! Authentication by bearer key (S19) or as the trusted loopback client (S20), and the permissions that follow.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::error::{ApiError, Fault};
 use crate::limits::Quota;
 use crate::{Actor, App, secret};
 
-/// The user that the trusted neighbour acts as.
+/// User as which a trusted loopback client acts.
 const LOCAL_USER: &str = "admin";
 
-/// Somebody whose right to be here was checked.
+/// An authenticated client: the owner of the key, or the trusted loopback client.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal {
     key: Option<Arc<ApiKey>>,
@@ -26,7 +26,7 @@ pub(crate) struct Principal {
 }
 
 impl Principal {
-    /// Whose things these are where nobody is named: the owner of the key.
+    /// Owner of the key; default owner of objects in requests that name no user.
     pub(crate) fn user(&self) -> &UserId {
         &self.user
     }
@@ -35,39 +35,39 @@ impl Principal {
         self.permissions.allow(Permission::Admin)
     }
 
-    /// 403 where the key lacks the permission (S56).
-    pub(crate) fn needs(&self, permission: Permission) -> Result<(), ApiError> {
+    /// Fails with 403 if the key lacks the permission (S56).
+    pub(crate) fn require(&self, permission: Permission) -> Result<(), ApiError> {
         if self.permissions.allow(permission) {
             return Ok(());
         }
-        let word = permission.as_str();
+        let name = permission.as_str();
         let (en, es) = (
-            format!("The API key lacks the permission {word} for this"),
-            format!("La API key no tiene el permiso {word} para esto"),
+            format!("The API key lacks the permission {name} for this"),
+            format!("La API key no tiene el permiso {name} para esto"),
         );
-        Err(ApiError::said(Fault::Permission, (&en, &es)))
+        Err(ApiError::with_detail(Fault::Permission, (&en, &es)))
     }
 
-    /// 403 for acting on another user without being an admin (S25).
-    pub(crate) fn acts_for(&self, user: &str) -> Result<(), ApiError> {
+    /// Fails with 403 if the request acts for another user and the key is not an admin key (S25).
+    pub(crate) fn require_user(&self, user: &str) -> Result<(), ApiError> {
         if self.is_admin() || self.user.as_str() == user {
             return Ok(());
         }
         Err(ApiError::field(Fault::ForeignUser, "userId", None))
     }
 
-    /// Whether things of `user` may be seen; where not, they are as good as missing (S25).
-    pub(crate) fn sees(&self, user: &UserId) -> bool {
+    /// Whether objects of `user` are visible. Invisible objects are answered 404, as if they did not exist (S25).
+    pub(crate) fn can_see(&self, user: &UserId) -> bool {
         self.is_admin() || self.user == *user
     }
 
-    /// The key that asks; none where a neighbour is trusted.
+    /// The key of the request; `None` for the trusted loopback client.
     pub(crate) fn key(&self) -> Option<&Arc<ApiKey>> {
         self.key.as_ref()
     }
 
-    /// Whether it is still let in: keys are switched off while somebody follows.
-    pub(crate) fn is_still_welcome(&self, app: &App) -> bool {
+    /// Whether the key is still active and not expired. Checked during long-lived connections, because keys can be revoked meanwhile.
+    pub(crate) fn is_still_valid(&self, app: &App) -> bool {
         let Some(key) = &self.key else { return true };
         let directory = app.directory_service().directory();
         directory
@@ -92,46 +92,46 @@ impl<S: Sync> FromRequestParts<S> for Principal {
     }
 }
 
-/// Why nobody was let in, or who was; with the state of the bucket that was charged.
-pub(crate) struct Verdict {
+/// Result of authentication, with the state of the rate limit bucket that was charged.
+pub(crate) struct AuthOutcome {
     pub principal: Result<Principal, ApiError>,
     pub quota: Option<Quota>,
-    /// The key that was charged, for the record of its use (S61).
+    /// The key that was charged; its use is recorded (S61).
     pub key: Option<Arc<ApiKey>>,
 }
 
-/// Judge a request for something that is not public.
-pub(crate) fn judge(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> Verdict {
-    let stranger = |fault: Fault| stranger(app, ip, fault);
+/// Authenticate a request for a route that is not public.
+pub(crate) fn authenticate(app: &App, parts: &Parts, ip: IpAddr, request: &str) -> AuthOutcome {
+    let unauthenticated = |fault: Fault| unauthenticated(app, ip, fault);
     let Some(authorization) = parts.headers.get(header::AUTHORIZATION) else {
-        if app.settings().local_admin && is_neighbour(ip, &parts.headers) {
-            return neighbour(ip, request);
+        if app.settings().local_admin && is_trusted_loopback(ip, &parts.headers) {
+            return loopback_admin(ip, request);
         }
-        return stranger(Fault::KeyMissing);
+        return unauthenticated(Fault::KeyMissing);
     };
     let Some(token) = authorization.to_str().ok().and_then(bearer) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
-    judge_token(app, token, ip, request)
+    authenticate_token(app, token, ip, request)
 }
 
-/// Judge a key, however it came.
-pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> Verdict {
+/// Authenticate a key from a header or from a WebSocket message.
+pub(crate) fn authenticate_token(app: &App, token: &str, ip: IpAddr, request: &str) -> AuthOutcome {
     let now = app.directory_service().now();
-    let stranger = |fault: Fault| stranger(app, ip, fault);
+    let unauthenticated = |fault: Fault| unauthenticated(app, ip, fault);
     let Some(token) = Some(token).filter(|token| secret::is_well_formed(token)) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
-    // Found by the hash of the whole secret: how long the search takes tells nothing about the secret.
+    // The lookup uses the hash of the whole key, so its duration reveals nothing about the key.
     let directory = app.directory_service().directory();
     let Some(key) = directory.key_by_hash(&secret::hash(token)) else {
-        return stranger(Fault::KeyInvalid);
+        return unauthenticated(Fault::KeyInvalid);
     };
     if !key.active {
-        return stranger(Fault::KeyInactive); // S24
+        return unauthenticated(Fault::KeyInactive); // S24
     }
     if key.is_expired(now.wall) {
-        return stranger(Fault::KeyExpired);
+        return unauthenticated(Fault::KeyExpired);
     }
     let per_minute = key.requests_per_minute.unwrap_or(app.settings().requests_per_minute);
     let quota = app.limits().of_key(&key.id, per_minute, now.instant);
@@ -146,29 +146,32 @@ pub(crate) fn judge_token(app: &App, token: &str, ip: IpAddr, request: &str) -> 
     } else {
         Err(ApiError::rate_limited(quota.retry_after))
     };
-    Verdict { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
+    AuthOutcome { principal, quota: Some(quota), key: Some(Arc::clone(key)) }
 }
 
-/// Somebody without a valid key: refused, and counted by source.
-fn stranger(app: &App, ip: IpAddr, fault: Fault) -> Verdict {
+/// Reject a request without a valid key, and charge the rate limit of its source address.
+fn unauthenticated(app: &App, ip: IpAddr, fault: Fault) -> AuthOutcome {
     let now = app.directory_service().now().instant;
     let quota = app.limits().of_source(ip, app.settings().unauthenticated_per_minute, now);
     let error = if quota.granted { fault.into() } else { ApiError::rate_limited(quota.retry_after) };
-    Verdict { principal: Err(error), quota: Some(quota), key: None }
+    AuthOutcome { principal: Err(error), quota: Some(quota), key: None }
 }
 
-/// The token of `Bearer TOKEN`; the scheme in any case (S19).
+/// The token of `Bearer TOKEN`. The scheme is case-insensitive (S19).
 pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a request comes from a program on this machine, and neither through a proxy nor out of a web page (S20). A page that
-/// points its own name at us still shows that name in `Host`.
-fn is_neighbour(ip: IpAddr, headers: &HeaderMap) -> bool {
-    const RELAYED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
+/// Whether a request comes from a program on this machine, neither through a proxy nor from a web page (S20). A web page that rebinds its DNS name
+/// to this machine (DNS rebinding) still shows that name in `Host`.
+fn is_trusted_loopback(ip: IpAddr, headers: &HeaderMap) -> bool {
+    const NOT_LOCAL_HEADERS: [&str; 5] =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    ip.is_loopback() && RELAYED.iter().all(|name| !headers.contains_key(*name)) && is_local_name(host)
+    ip.is_loopback()
+        && NOT_LOCAL_HEADERS.iter().all(|name| !headers.contains_key(*name))
+        && is_local_name(host)
 }
 
 fn is_local_name(host: &str) -> bool {
@@ -180,7 +183,7 @@ fn is_local_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn neighbour(ip: IpAddr, request: &str) -> Verdict {
+fn loopback_admin(ip: IpAddr, request: &str) -> AuthOutcome {
     let principal =
         UserId::parse(LOCAL_USER).map_err(|_| ApiError::from(Fault::Internal)).map(|user| Principal {
             key: None,
@@ -189,10 +192,10 @@ fn neighbour(ip: IpAddr, request: &str) -> Verdict {
             ip,
             request: request.to_owned(),
         });
-    Verdict { principal, quota: None, key: None }
+    AuthOutcome { principal, quota: None, key: None }
 }
 
-/// The language that the caller prefers of those that we speak (S17).
+/// The supported language with the highest weight in `Accept-Language`; English by default (S17).
 pub(crate) fn language(headers: &HeaderMap) -> Language {
     let wanted =
         headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -1,14 +1,14 @@
-//! Pages from elsewhere: browsers let them use the API only where `http.origins` names their origin (Fetch standard, CORS).
+//! CORS: browsers let web pages of other origins use the API only if `http.origins` lists the origin (Fetch standard).
 
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// How long a browser may remember what it was told: browsers keep it for two hours at most.
-const REMEMBERED: Duration = Duration::from_hours(1);
+/// How long a browser may cache a preflight response. Browsers cap it at two hours.
+const PREFLIGHT_CACHE: Duration = Duration::from_hours(1);
 
-/// What answers a browser's questions; nothing where no origin is named. Keys come in a header, never in a cookie, so credentials are off.
+/// The CORS layer; `None` if no origin is configured. Keys are sent in a header, never in a cookie, so credentials are off.
 pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     if origins.is_empty() {
@@ -39,6 +39,6 @@ pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
             name("ratelimit-reset"),
             name("x-request-id"),
         ])
-        .max_age(REMEMBERED);
+        .max_age(PREFLIGHT_CACHE);
     Some(layer)
 }

@@ -1,4 +1,4 @@
-//! Where the next page of a list begins: a text that means something to us alone, so that what it holds may change.
+//! Opaque cursors of paginated lists: their content may change without notice.
 
 use std::fmt::Display;
 
@@ -6,24 +6,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize as _, Serializer};
 
-/// What is inside begins so: a text that was not made here is nearly never taken for a cursor.
-const MARK: &str = "c:";
+/// Prefix of the plaintext, so that arbitrary text is hardly ever taken for a cursor.
+const PREFIX: &str = "c:";
 
-/// A place in a list as it is answered; for `serialize_with`.
+/// Serialise a position as a cursor; for `serialize_with`.
 #[allow(clippy::ref_option)] // serde passes a reference to the field
-pub(crate) fn sealed<T: Display, S: Serializer>(place: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
-    place.as_ref().map(|place| seal(place)).serialize(serializer)
+pub(crate) fn serialize_cursor<T: Display, S: Serializer>(
+    place: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    place.as_ref().map(|place| encode(place)).serialize(serializer)
 }
 
-/// A cursor that leads to this place.
-pub(crate) fn seal(place: &impl Display) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{MARK}{place}"))
+/// Encode a position as a cursor.
+pub(crate) fn encode(place: &impl Display) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{PREFIX}{place}"))
 }
 
-/// The place that a cursor leads to.
-pub(crate) fn opened(text: &str) -> Option<String> {
+/// Decode a cursor; `None` if it was not made by this server.
+pub(crate) fn decode(text: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    String::from_utf8(bytes).ok()?.strip_prefix(MARK).map(str::to_owned)
+    String::from_utf8(bytes).ok()?.strip_prefix(PREFIX).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -31,12 +34,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_made_here_is_a_cursor() {
+    fn only_own_cursors_are_accepted() {
         for place in ["1001", "1736937000000000.session_1_a", "42"] {
-            assert_eq!(opened(&seal(&place)).as_deref(), Some(place));
+            assert_eq!(decode(&encode(&place)).as_deref(), Some(place));
         }
         for other in ["", "1001", "42", "ext_1", "nonsense", "YzE", "%00"] {
-            assert_eq!(opened(other), None, "{other}");
+            assert_eq!(decode(other), None, "{other}");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Words that a text may be, as enums of the OpenAPI document: read from descriptions that list them, and from the tables of causes, events
-//! and refusals, so that none is written twice.
+//! Enums of string properties in the OpenAPI document. They are read from descriptions that begin with a list of values, and from the tables of
+//! causes, event types and error codes, so that no list is written twice.
 
 use model::{Cause, EVENT_TYPES, Language};
 use serde_json::{Value, json};
 
 use crate::error::Fault;
 
-/// Put them into the schemas of a document, and the tables themselves beside.
+/// Add the enums to the schemas of a document, and the tables as extensions `x-…`.
 pub(crate) fn add(document: &mut Value) {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         for (owner, schema) in schemas {
             let Some(properties) = schema["properties"].as_object_mut() else { continue };
             for (name, property) in properties {
-                if let Some(words) = words(owner, name, property) {
-                    property["enum"] = words;
+                if let Some(values) = enum_values(owner, name, property) {
+                    property["enum"] = values;
                 }
             }
         }
@@ -34,14 +34,14 @@ pub(crate) fn add(document: &mut Value) {
     document["x-error-codes"] = Fault::ALL.iter().map(fault).collect();
 }
 
-/// The words of one property; none where it may be any text.
-fn words(owner: &str, name: &str, property: &Value) -> Option<Value> {
+/// The values of a string property; `None` if it may be any text.
+fn enum_values(owner: &str, name: &str, property: &Value) -> Option<Value> {
     let nullable = match &property["type"] {
         Value::String(kind) if kind == "string" => false,
         Value::Array(kinds) if kinds.contains(&"string".into()) => kinds.contains(&"null".into()),
         _ => return None,
     };
-    let mut words: Vec<Value> = match (owner, name) {
+    let mut values: Vec<Value> = match (owner, name) {
         ("RefusalStats", "reason") | (_, "endReason") => {
             Cause::ALL.iter().map(|cause| cause.code().into()).collect()
         }
@@ -53,28 +53,28 @@ fn words(owner: &str, name: &str, property: &Value) -> Option<Value> {
             codes.dedup();
             codes.into_iter().map(Value::from).collect()
         }
-        _ => listed(property["description"].as_str()?)?.into_iter().map(Value::from).collect(),
+        _ => leading_list(property["description"].as_str()?)?.into_iter().map(Value::from).collect(),
     };
-    words.retain(|word| word != "null");
+    values.retain(|word| word != "null");
     if nullable {
-        words.push(Value::Null);
+        values.push(Value::Null);
     }
-    Some(words.into())
+    Some(values.into())
 }
 
-/// `active`, `inactive`, or `busy` of a description that begins with them.
-fn listed(description: &str) -> Option<Vec<&str>> {
-    let mut words = Vec::new();
+/// The list at the start of a description: `active`, `inactive`, or `busy`.
+fn leading_list(description: &str) -> Option<Vec<&str>> {
+    let mut values = Vec::new();
     let mut rest = description;
     loop {
         let (word, after) = rest.strip_prefix('`')?.split_once('`')?;
-        words.push(word);
+        values.push(word);
         let comma = after.strip_prefix(", ");
         let last = comma.unwrap_or(after).trim_start().strip_prefix("or ");
         if let Some(last) = last.filter(|last| last.starts_with('`')) {
             let (word, _) = last.strip_prefix('`')?.split_once('`')?;
-            words.push(word);
-            return Some(words);
+            values.push(word);
+            return Some(values);
         }
         rest = comma?;
     }
@@ -86,12 +86,12 @@ mod tests {
 
     #[test]
     fn lists_at_the_beginning_of_a_description_are_read() {
-        assert_eq!(listed("`es` or `en`"), Some(vec!["es", "en"]));
+        assert_eq!(leading_list("`es` or `en`"), Some(vec!["es", "en"]));
         assert_eq!(
-            listed("`active`, `inactive`, or `busy` while it is in a call."),
+            leading_list("`active`, `inactive`, or `busy` while it is in a call."),
             Some(vec!["active", "inactive", "busy"])
         );
-        assert_eq!(listed("`a`, `b`, `c` or `d`."), Some(vec!["a", "b", "c", "d"]));
+        assert_eq!(leading_list("`a`, `b`, `c` or `d`."), Some(vec!["a", "b", "c", "d"]));
         for other in [
             "",
             "`UDP`",
@@ -99,7 +99,7 @@ mod tests {
             "`ok`, or the state of the SIP side.",
             "Either `a` or `b`",
         ] {
-            assert_eq!(listed(other), None, "{other}");
+            assert_eq!(leading_list(other), None, "{other}");
         }
     }
 }

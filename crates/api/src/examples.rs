@@ -1,15 +1,15 @@
-//! Examples for the OpenAPI document, made of its own schemas and of the words that the project's documents use, so that a new route has
-//! some without anybody writing them.
+//! Examples for the OpenAPI document, generated from its schemas and from the sample values of the project's documentation, so that a new route
+//! gets examples automatically.
 
 use serde_json::{Map, Value, json};
 
-/// Deeper than any schema of ours: one that names itself ends here.
+/// Recursion limit, deeper than any schema; it stops a schema that contains itself.
 const DEPTH: usize = 8;
 
-/// What only goes with another choice than the example's.
-const LEFT_OUT: [&str; 2] = ["promptId", "audioId"];
+/// Fields that exclude each other or do not fit the other values of the example.
+const OMITTED: [&str; 2] = ["promptId", "audioId"];
 
-/// Put an example beside every schema of a request and of a good answer.
+/// Add an example to every schema of a request and of a successful response.
 pub(crate) fn add(document: &mut Value) {
     let schemas = document["components"]["schemas"].clone();
     let Some(paths) = document["paths"].as_object_mut() else { return };
@@ -28,12 +28,12 @@ pub(crate) fn add(document: &mut Value) {
     }
 }
 
-/// An example of what a schema describes; `owner` is the schema's name and `name` the property's.
+/// Example of a schema. `owner` is the name of the schema and `name` that of the property.
 fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) -> Value {
     if depth == 0 {
         return Value::Null;
     }
-    // What only its noun knows says for itself what is good.
+    // A resource-specific rule brings its own example.
     if let Some(example) = schema["examples"].get(0) {
         return example.clone();
     }
@@ -41,7 +41,7 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         let target = target.rsplit('/').next().unwrap_or_default();
         return of(schemas, &schemas[target], target, name, depth - 1);
     }
-    if let Some(choice) = ["oneOf", "anyOf", "allOf"].iter().find_map(|word| schema[*word].as_array())
+    if let Some(choice) = ["oneOf", "anyOf", "allOf"].iter().find_map(|keyword| schema[*keyword].as_array())
         && schema["properties"].is_null()
     {
         let some = choice.iter().find(|choice| choice["type"] != json!("null"));
@@ -52,11 +52,11 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         kind => kind.as_str(),
     };
     match kind {
-        Some("object") => match word(owner, name) {
+        Some("object") => match sample(owner, name) {
             Some(thing @ Value::Object(_)) => thing,
             Some(_) | None => object(schemas, schema, owner, depth),
         },
-        Some("array") => match word(owner, name) {
+        Some("array") => match sample(owner, name) {
             Some(list @ Value::Array(_)) => list,
             Some(_) | None => {
                 json!([of(schemas, &schema["items"], owner, name.trim_end_matches('s'), depth - 1)])
@@ -64,13 +64,13 @@ fn of(schemas: &Value, schema: &Value, owner: &str, name: &str, depth: usize) ->
         },
         Some("string") => text(schema, owner, name),
         Some("integer") => {
-            word(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
+            sample(owner, name).filter(Value::is_i64).unwrap_or_else(|| match schema["minimum"].as_i64() {
                 Some(least) if least > 1 => least.into(),
                 Some(_) | None => 1.into(),
             })
         }
-        Some("number") => word(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
-        // What an example asks for can be had by everybody.
+        Some("number") => sample(owner, name).filter(Value::is_number).unwrap_or_else(|| json!(4.2)),
+        // False for flags that need something configured or registered.
         Some("boolean") => json!(!matches!(name, "rotate" | "useTwilio" | "requireDevice")),
         Some(_) | None => Value::Null,
     }
@@ -80,11 +80,11 @@ fn object(schemas: &Value, schema: &Value, owner: &str, depth: usize) -> Value {
     let Some(properties) = schema["properties"].as_object() else { return json!({}) };
     let mut example = Map::new();
     let mut abouts: Vec<&str> = Vec::new();
-    // Two names of one field have one description, and only one of them is sent: the last, `toNumber` of the documents.
+    // Two names of one field have the same description, and only one may be sent: the last, such as `toNumber`.
     for (name, property) in properties.iter().rev() {
         let about = property["description"].as_str().unwrap_or_default();
         let sent = schema["additionalProperties"] == json!(false);
-        if LEFT_OUT.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
+        if OMITTED.contains(&name.as_str()) || sent && !about.is_empty() && abouts.contains(&about) {
             continue;
         }
         abouts.push(about);
@@ -97,8 +97,8 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|words| words.first()) {
         return first.clone();
     }
-    if let Some(word) = word(owner, name).filter(Value::is_string) {
-        return word;
+    if let Some(sample) = sample(owner, name).filter(Value::is_string) {
+        return sample;
     }
     if schema["format"] == json!("date-time") {
         return if name == "expiresAt" {
@@ -107,7 +107,7 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
             "2025-01-15T10:30:00.000Z".into()
         };
     }
-    // A description that lists the words begins with the commonest.
+    // A description that lists values begins with the most common one.
     let about = schema["description"].as_str().unwrap_or_default();
     match about.split('`').nth(1) {
         Some(first) => first.into(),
@@ -115,9 +115,9 @@ fn text(schema: &Value, owner: &str, name: &str) -> Value {
     }
 }
 
-/// The word that the documents use.
-fn word(owner: &str, name: &str) -> Option<Value> {
-    let word = match (owner, name) {
+/// Sample value of a property in the documentation.
+fn sample(owner: &str, name: &str) -> Option<Value> {
+    let sample = match (owner, name) {
         ("Extension", "id") => "ext_1234567890_abc123",
         ("Key" | "NewKey", "id") | (_, "keyId") => "key_1234567890",
         ("Webhook", "id") => "hook_1234567890_abc12345",
@@ -184,5 +184,5 @@ fn word(owner: &str, name: &str) -> Option<Value> {
         (_, "status") if owner == "KeyUse" => return Some(200.into()),
         _ => return None,
     };
-    Some(word.into())
+    Some(sample.into())
 }

@@ -1,7 +1,7 @@
-//! `Idempotency-Key`: a POST that is repeated after a lost answer is done once, and answered as the first time.
+//! `Idempotency-Key` header: a POST that a client repeats after a lost response is executed once and answered as the first time.
 //!
-//! What was refused did nothing, so only good answers are kept: for a day, for one API key, and sealed with that key, for they can hold
-//! secrets that we keep nowhere in the clear.
+//! Only successful responses are stored, because a rejected request had no effect. They are stored for a day, per API key, and encrypted with that
+//! key, because they may contain secrets that are stored nowhere in plain text.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,53 +24,53 @@ use crate::error::{ApiError, Fault};
 use crate::input::{limit_of, read_whole};
 use crate::limits::IDEMPOTENCY_KEY_CHARS;
 
-const NAME: &str = "idempotency-key";
-const REPLAYED: &str = "idempotency-replayed";
-/// Bytes of an answer that are kept: more than any answer to a POST has, of which the largest shows what a form of 64 KB has made.
-const ANSWER_BYTES: usize = 1024 * 1024;
+const HEADER: &str = "idempotency-key";
+const REPLAYED_HEADER: &str = "idempotency-replayed";
+/// Bytes of a stored response: more than any response to a POST, the largest of which shows the objects created by a form of 64 KB.
+const RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// Between two attempts to forget a refused request, and how many there are.
-const FORGET_RETRY: Duration = Duration::from_secs(1);
-const FORGET_TRIES: u32 = 3600;
+/// Interval and number of attempts to delete the row of a rejected request.
+const DELETE_RETRY: Duration = Duration::from_secs(1);
+const DELETE_TRIES: u32 = 3600;
 
-/// Requests that are being worked on now.
+/// The idempotent requests in flight, by API key and `Idempotency-Key`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdempotencyCache {
-    now: Arc<Mutex<HashSet<(String, String)>>>,
+    in_flight: Arc<Mutex<HashSet<(String, String)>>>,
 }
 
-/// Says that a request is being worked on, until it is dropped.
-struct Working {
-    repeats: IdempotencyCache,
-    of: (String, String),
+/// Marks a request as in flight until it is dropped.
+struct InFlight {
+    cache: IdempotencyCache,
+    key: (String, String),
 }
 
 impl IdempotencyCache {
-    fn begin(&self, asked: &IdempotentRequest) -> Option<Working> {
-        let of = (asked.key.clone(), asked.name.clone());
-        let fresh = self.now.lock().unwrap_or_else(PoisonError::into_inner).insert(of.clone());
-        fresh.then(|| Working { repeats: self.clone(), of })
+    fn begin(&self, idempotent: &IdempotentRequest) -> Option<InFlight> {
+        let key = (idempotent.key.clone(), idempotent.name.clone());
+        let is_new = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        is_new.then(|| InFlight { cache: self.clone(), key })
     }
 }
 
-impl Drop for Working {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.repeats.now.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.of);
+        self.cache.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-/// Pass a request on, unless it was answered before.
-pub(crate) async fn once(app: &App, request: Request, next: Next) -> Response {
-    let named = request.method() == Method::POST && request.headers().contains_key(NAME);
+/// Run a request, or replay the stored response of an earlier one with the same `Idempotency-Key`.
+pub(crate) async fn handle(app: &App, request: Request, next: Next) -> Response {
+    let named = request.method() == Method::POST && request.headers().contains_key(HEADER);
     let principal = request.extensions().get::<Principal>().cloned();
     let Some(principal) = principal.filter(|_| named) else { return next.run(request).await };
-    match guarded(app, &principal, request, next).await {
+    match run_once(app, &principal, request, next).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
 }
 
-async fn guarded(
+async fn run_once(
     app: &App,
     principal: &Principal,
     request: Request,
@@ -78,50 +78,50 @@ async fn guarded(
 ) -> Result<Response, ApiError> {
     let limit = limit_of(&request);
     let (parts, body) = request.into_parts();
-    let name = name_in(&parts.headers)?;
+    let name = key_in(&parts.headers)?;
     let body = read_whole(body, limit).await?;
     let mut hash = Sha256::new();
     for part in [parts.uri.to_string().as_bytes(), &body] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    let asked = IdempotentRequest {
+    let idempotent = IdempotentRequest {
         key: principal.key().map_or_else(|| String::from("local"), |key| key.id.to_string()),
         name,
         request: hash.finalize().into(),
         at: app.directory_service().now().wall,
     };
-    let seal = Seal::new(app, &parts.headers, &asked);
-    let working = app.repeats().begin(&asked);
+    let response_key = ResponseKey::new(app, &parts.headers, &idempotent);
+    let in_flight = app.idempotency_cache().begin(&idempotent);
     let store = app.directory_service().store();
-    if working.is_none() {
-        // Another one is on its way; whether it is the same is written there, or about to be.
+    if in_flight.is_none() {
+        // The other request is in flight, so its row is written or about to be.
         return Err(Fault::IdempotencyInProgress.into());
     }
-    match store.begin_request(&asked).await? {
+    match store.begin_request(&idempotent).await? {
         PriorRequest::Other => return Err(Fault::IdempotencyMismatch.into()),
         PriorRequest::Begun => return Err(Fault::IdempotencyInDoubt.into()),
         PriorRequest::Answered { status, answer } => {
-            return seal
-                .open(&answer)
-                .map(|body| again(status, body))
+            return response_key
+                .decrypt(&answer)
+                .map(|body| replay(status, body))
                 .ok_or_else(|| Fault::IdempotencyInDoubt.into());
         }
         PriorRequest::Nothing => {}
     }
     let (app, request) = (app.clone(), Request::from_parts(parts, Body::from(body)));
-    // A task of its own: a client that goes away, which is when it repeats, must not leave the answer unknown.
+    // A separate task: clients repeat a request after a disconnect, so a disconnect must not leave the result unknown.
     let work = async move {
         let response = next.run(request).await;
-        let kept = keep(&app, &asked, &seal, response).await;
-        drop(working);
+        let kept = store_response(&app, &idempotent, &response_key, response).await;
+        drop(in_flight);
         kept
     };
     tokio::spawn(work).await.map_err(|_| Fault::Internal.into())
 }
 
-fn name_in(headers: &HeaderMap) -> Result<String, ApiError> {
-    let mut all = headers.get_all(NAME).iter();
+fn key_in(headers: &HeaderMap) -> Result<String, ApiError> {
+    let mut all = headers.get_all(HEADER).iter();
     let text = all.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
     let legal =
         (1..=IDEMPOTENCY_KEY_CHARS).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -131,82 +131,87 @@ fn name_in(headers: &HeaderMap) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-/// Keep a good answer; forget that a refused request was made.
-async fn keep(app: &App, asked: &IdempotentRequest, seal: &Seal, response: Response) -> Response {
+/// Store a successful response; delete the row of a rejected request.
+async fn store_response(
+    app: &App,
+    idempotent: &IdempotentRequest,
+    response_key: &ResponseKey,
+    response: Response,
+) -> Response {
     let store = app.directory_service().store();
     if response.status() != StatusCode::OK {
-        if let Err(error) = store.forget_request(asked).await {
-            tracing::warn!(%error, "a refused request is still written down; it is forgotten later");
-            tokio::spawn(forget_later(app.clone(), asked.clone()));
+        if let Err(error) = store.forget_request(idempotent).await {
+            tracing::warn!(%error, "the idempotency row of a rejected request could not be deleted; retrying in the background");
+            tokio::spawn(delete_later(app.clone(), idempotent.clone()));
         }
         return response;
     }
     let (parts, body) = response.into_parts();
-    let Ok(body) = to_bytes(body, ANSWER_BYTES).await else {
+    let Ok(body) = to_bytes(body, RESPONSE_BYTES).await else {
         return ApiError::from(Fault::Internal).into_response();
     };
-    let kept = match seal.close(&body) {
-        Some(sealed) => store.finish_request(asked, parts.status.as_u16(), &sealed).await,
+    let kept = match response_key.encrypt(&body) {
+        Some(sealed) => store.finish_request(idempotent, parts.status.as_u16(), &sealed).await,
         None => Ok(()),
     };
     if let Err(error) = kept {
-        tracing::error!(%error, "an answer is not kept for a repeated request");
+        tracing::error!(%error, "the response of an idempotent request could not be stored");
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-/// Forget a refused request as soon as the database takes it: a full disk, which was why it was refused, also refuses this.
-async fn forget_later(app: App, asked: IdempotentRequest) {
-    for _ in 0..FORGET_TRIES {
-        tokio::time::sleep(FORGET_RETRY).await;
-        if app.directory_service().store().forget_request(&asked).await.is_ok() {
+/// Delete the row of a rejected request as soon as the database accepts writes. A full disk, which may be why the request failed, also fails this.
+async fn delete_later(app: App, idempotent: IdempotentRequest) {
+    for _ in 0..DELETE_TRIES {
+        tokio::time::sleep(DELETE_RETRY).await;
+        if app.directory_service().store().forget_request(&idempotent).await.is_ok() {
             return;
         }
     }
 }
 
-fn again(status: u16, body: Vec<u8>) -> Response {
+fn replay(status: u16, body: Vec<u8>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = (status, Bytes::from(body)).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
     response
 }
 
-/// What closes an answer: only who sends the same API key again opens it.
-struct Seal([u8; 32]);
+/// Encryption key of a stored response, derived from the API key in the request: only the same key can decrypt it.
+struct ResponseKey([u8; 32]);
 
-impl Seal {
-    fn new(app: &App, headers: &HeaderMap, asked: &IdempotentRequest) -> Seal {
-        let mut seal = [0; 32];
+impl ResponseKey {
+    fn new(app: &App, headers: &HeaderMap, idempotent: &IdempotentRequest) -> ResponseKey {
+        let mut response_key = [0; 32];
         if let Ok(mut mac) =
             <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(app.settings().webhook_key.expose())
         {
             mac.update(b"idempotency:");
             let token = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-            // The scheme may be written in any case: only what follows it counts.
+            // The scheme is case-insensitive, so only the token counts.
             mac.update(token.split(|byte| *byte == b' ').next_back().unwrap_or_default());
             mac.update(&[0]);
-            mac.update(asked.name.as_bytes());
-            mac.update(&asked.request);
-            seal.copy_from_slice(&mac.finalize().into_bytes());
+            mac.update(idempotent.name.as_bytes());
+            mac.update(&idempotent.request);
+            response_key.copy_from_slice(&mac.finalize().into_bytes());
         }
-        Seal(seal)
+        ResponseKey(response_key)
     }
 
     fn cipher(&self) -> ChaCha20Poly1305 {
         ChaCha20Poly1305::new(&Key::from(self.0))
     }
 
-    /// The nonce is a hash of what is closed, so no two answers under one key share one.
-    fn close(&self, body: &[u8]) -> Option<Vec<u8>> {
+    /// The nonce is a hash of the plaintext, so no two responses under one key share a nonce.
+    fn encrypt(&self, body: &[u8]) -> Option<Vec<u8>> {
         let digest = Sha256::new().chain_update(self.0).chain_update(body).finalize();
         let nonce: [u8; 12] = digest.get(..12)?.try_into().ok()?;
         let sealed = self.cipher().encrypt(&Nonce::from(nonce), body).ok()?;
         Some([&nonce[..], &sealed].concat())
     }
 
-    fn open(&self, kept: &[u8]) -> Option<Vec<u8>> {
+    fn decrypt(&self, kept: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = kept.split_first_chunk::<12>()?;
         self.cipher().decrypt(&Nonce::from(*nonce), sealed).ok()
     }

@@ -1,9 +1,11 @@
-//! HTTP for people and programs: REST, metrics and the OpenAPI document.
+//! HTTP API: REST routes, Prometheus metrics and the OpenAPI document.
 //!
-//! [`router`] is the whole of it. What the command line and the first start do without HTTP lies in [`DirectoryService`].
+//! [`router()`] builds the whole service. [`DirectoryService`] offers the same directory operations to the command line and to the first start,
+//! without HTTP.
 #![deny(missing_docs)]
 
 mod app;
+mod audio_response;
 mod audio_store;
 mod auth;
 mod cors;
@@ -14,7 +16,7 @@ mod error;
 mod event_subscribers;
 mod examples;
 mod idempotency;
-mod imported;
+mod import_line;
 mod input;
 mod limits;
 mod live;
@@ -23,7 +25,6 @@ mod openapi;
 mod operation_ids;
 mod pages;
 mod patch;
-mod play;
 mod port;
 mod process;
 mod range;
@@ -31,7 +32,6 @@ mod route;
 mod router;
 mod routes;
 mod schemas;
-mod schemas_recordings;
 mod secret;
 mod source;
 mod spreadsheet;
@@ -42,11 +42,11 @@ mod warnings;
 pub use app::{App, Clock, Settings};
 pub use audio_store::{AudioError, AudioFile, AudioFormatRequest, AudioStore, BoxFuture, Opened};
 pub use directory_service::{
-    Actor, CreatedExtension, CreatedKey, DirectoryError, DirectoryService, ExtensionChanges, ImportDone,
-    Imported, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
+    Actor, CreatedExtension, CreatedKey, DirectoryError, DirectoryService, ExtensionChanges, ImportLine,
+    ImportResult, MadePassword, MailboxChanges, NewExtension, NewKey, NewRecurringCall, RecurringCallChanges,
     TrunkDraft, webhook_secret,
 };
-pub use imported::{Column, LineFault};
+pub use import_line::{Column, LineFault};
 pub use input::PermissionsChange;
 pub use patch::Patch;
 pub use port::{Offline, SwitchPort};

@@ -1,4 +1,4 @@
-//! Calls wherever they are: with the exchange, on their way through the journal, or in the database.
+//! Look-up of calls in all places where they can be: in the switch, in the journal on the way to the database, or in the database.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use switch::limits::{CALLS_LISTED, NAMES_LISTED};
 use switch::{CallPlace, CallsOf, Command, Presence, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::limits::JOURNAL_PATIENCE;
+use crate::limits::JOURNAL_TIMEOUT;
 
 const JOURNAL_POLL: Duration = Duration::from_millis(50);
 
-/// Both users whose phones are in a call may read it (S56); for all others it does not exist.
+/// Whether the client may read a call: both users whose phones are in it may (S56). For all others the call does not exist.
 pub(crate) fn may_read(principal: &Principal, call: &CallRecord) -> bool {
-    principal.sees(&call.user) || call.other_user.as_ref().is_some_and(|other| principal.sees(other))
+    principal.can_see(&call.user) || call.other_user.as_ref().is_some_and(|other| principal.can_see(other))
 }
 
-/// A call, alive or over.
+/// Find a call, active or ended.
 pub(crate) async fn find_call(app: &App, id: &CallId) -> Result<Option<CallRecord>, ApiError> {
     if let Some(live) = live_call(app, id).await? {
         return Ok(Some(live));
     }
     let store = app.directory_service().store();
     let mut kept = store.call(id).await?;
-    // The exchange does not know it (any more), so it is over or never was: its ending may still be on its way to the database.
+    // Unknown to the switch, so the call has ended or never existed. Its final record may still be on the way to the database.
     let pending = |kept: &Option<CallRecord>| match kept {
         Some(call) => !call.status.is_final(),
         None => is_recent(id, app.directory_service().now().wall),
@@ -42,41 +42,41 @@ pub(crate) async fn find_call(app: &App, id: &CallId) -> Result<Option<CallRecor
             }
             Ok::<(), ApiError>(())
         };
-        if let Ok(failed) = tokio::time::timeout(JOURNAL_PATIENCE, arrival).await {
+        if let Ok(failed) = tokio::time::timeout(JOURNAL_TIMEOUT, arrival).await {
             failed?;
         }
     }
     Ok(kept)
 }
 
-/// The call as the exchange has it.
+/// The call as the switch has it; `None` if it is not active.
 pub(crate) async fn live_call(app: &App, id: &CallId) -> Result<Option<CallRecord>, ApiError> {
     match app.ask(Command::Show { call: id.clone() }).await? {
         Reply::Call(call) => Ok(Some(call)),
         Reply::Unknown => Ok(None),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
-/// Calls that are up, newest first: those behind the place `after` that are `meant`, until there are so many as `limit`, or one is met that
-/// is `enough`. The exchange is asked for one page after the other, so that no list holds up the calls.
+/// Active calls after the position `after`, newest first, for which `matches` holds. Stops at `limit` calls or at a call for which `stop_at` holds.
+/// The switch is asked page by page, so that a long list does not delay call processing.
 pub(crate) async fn live_calls(
     app: &App,
     of: CallsOf,
     mut after: Option<CallPlace>,
     limit: usize,
-    meant: impl Fn(&CallRecord) -> bool,
-    enough: impl Fn(&CallRecord) -> bool,
+    matches: impl Fn(&CallRecord) -> bool,
+    stop_at: impl Fn(&CallRecord) -> bool,
 ) -> Result<Vec<CallRecord>, ApiError> {
     let mut found = Vec::new();
     loop {
         let page = match app.ask(Command::Calls { of: of.clone(), after, limit: CALLS_LISTED }).await? {
             Reply::Calls(page) => page,
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         };
-        let last = page.last().filter(|last| page.len() >= CALLS_LISTED && !enough(last));
+        let last = page.last().filter(|last| page.len() >= CALLS_LISTED && !stop_at(last));
         after = last.map(CallPlace::of);
-        found.extend(page.into_iter().filter(|call| meant(call)));
+        found.extend(page.into_iter().filter(|call| matches(call)));
         if after.is_none() || found.len() >= limit {
             found.truncate(limit);
             return Ok(found);
@@ -84,18 +84,18 @@ pub(crate) async fn live_calls(
     }
 }
 
-/// Which of these calls are up.
-pub(crate) async fn up_among(app: &App, ids: Vec<CallId>) -> Result<BTreeSet<CallId>, ApiError> {
+/// Which of these calls are active.
+pub(crate) async fn active_among(app: &App, ids: Vec<CallId>) -> Result<BTreeSet<CallId>, ApiError> {
     if ids.is_empty() {
         return Ok(BTreeSet::new());
     }
     match app.ask(Command::Up { calls: ids }).await? {
         Reply::Up(up) => Ok(up.into_iter().collect()),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
-/// Whether phones are there; nobody is where the exchange does not answer: lists are shown all the same.
+/// Presence of phones. All are absent if the switch does not reply, so that lists can still be shown.
 pub(crate) async fn presence(app: &App, usernames: Vec<Arc<str>>) -> Vec<Presence> {
     let mut there = Vec::with_capacity(usernames.len());
     for part in usernames.chunks(NAMES_LISTED) {
@@ -108,12 +108,12 @@ pub(crate) async fn presence(app: &App, usernames: Vec<Arc<str>>) -> Vec<Presenc
     there
 }
 
-/// Whether an id was made within the last seconds: ids carry their second, and calls can be shorter than the journal's way.
+/// Whether an id was generated within the last seconds. Ids contain their second, and a call can be shorter than the delay of the journal.
 fn is_recent(id: &CallId, now: Timestamp) -> bool {
     let mut parts = id.as_str().split('_');
     if parts.next() != Some(model::Call::PREFIX) {
         return false;
     }
     let second = parts.next().and_then(|digits| digits.parse::<i64>().ok());
-    second.is_some_and(|second| (0..=JOURNAL_PATIENCE.as_secs() as i64).contains(&(now.as_secs() - second)))
+    second.is_some_and(|second| (0..=JOURNAL_TIMEOUT.as_secs() as i64).contains(&(now.as_secs() - second)))
 }

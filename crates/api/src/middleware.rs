@@ -1,4 +1,4 @@
-//! What surrounds every route: the request's id, who asks, refusals in the caller's language, panics, the count of uses.
+//! Outermost middleware: request id, authentication, error bodies in the client's language, panics, recording of key use.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,44 +13,44 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::{ApiError, Fault};
-use crate::input::shown;
+use crate::input::printable;
 use crate::limits::Quota;
 use crate::source::Source;
 use crate::{App, auth, pages};
 
-/// Routes that need no key (S56).
+/// Routes without a key (S56).
 pub(crate) const PUBLIC: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
-/// Routes that take a key in the header, and do without: a browser cannot send one with a WebSocket.
-pub(crate) const HELLO: &str = "/api/v1/events/ws";
+/// Route that takes a key in the header but also works without: browsers cannot send the header with a WebSocket.
+pub(crate) const EVENTS_SOCKET: &str = "/api/v1/events/ws";
 const REQUEST_ID: &str = "x-request-id";
 
-/// The whole way of a request.
-pub(crate) async fn surround(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Handle one request from authentication to the response headers.
+pub(crate) async fn handle_request(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let id = request_id(&app, &parts.headers);
     let language = auth::language(&parts.headers);
     let route = route_of(&parts);
     let source = Source::of(&parts, &app.settings().trusted_proxies);
     parts.extensions.insert(source);
-    let place = Place::of(&parts);
+    let target = RequestTarget::of(&parts);
     let hosted = has_host(&parts);
-    let verdict = (hosted && needs_key(&parts)).then(|| auth::judge(&app, &parts, source.0, &id));
-    let (quota, key) = verdict.as_ref().map_or((None, None), |v| (v.quota, v.key.clone()));
-    let admitted = match verdict.map(|v| v.principal) {
-        Some(Err(refused)) => Err(refused),
+    let outcome = (hosted && needs_key(&parts)).then(|| auth::authenticate(&app, &parts, source.0, &id));
+    let (quota, key) = outcome.as_ref().map_or((None, None), |v| (v.quota, v.key.clone()));
+    let admitted = match outcome.map(|v| v.principal) {
+        Some(Err(error)) => Err(error),
         Some(Ok(principal)) => {
             parts.extensions.insert(principal);
             Ok(())
         }
-        None if !hosted => Err(ApiError::field(Fault::HostMissing, "Host", None)),
+        None if !hosted => Err(ApiError::field(Fault::InvalidHost, "Host", None)),
         None => Ok(()),
     };
     let mut response = match admitted {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(refused) => refused.into_response(),
+        Err(error) => error.into_response(),
     };
-    if let Some(error) = refusal(&response) {
-        let error = place.named_in(error);
+    if let Some(error) = error_of(&response) {
+        let error = target.add_context(error);
         if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(request = %id, route, "a request failed");
         }
@@ -61,8 +61,8 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
                 response.headers_mut().insert(name.clone(), value.clone());
             }
         }
-        let spoken = if language == model::Language::Spanish { "es" } else { "en" };
-        response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(spoken));
+        let tag = if language == model::Language::Spanish { "es" } else { "en" };
+        response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(tag));
     }
     if let Some(key) = key {
         app.usage().count(
@@ -74,11 +74,11 @@ pub(crate) async fn surround(State(app): State<App>, request: Request, next: Nex
         );
     }
     tracing::debug!(request = %id, route, client = %source.0, status = response.status().as_u16(), "answered");
-    finish(response.headers_mut(), &id, quota);
+    set_headers(response.headers_mut(), &id, quota);
     response
 }
 
-/// RFC 9112 §3.2: one `Host`, whose value is none or an authority without user.
+/// Whether the request has exactly one `Host`, which is empty or an authority without userinfo (RFC 9112 §3.2).
 fn has_host(parts: &Parts) -> bool {
     if parts.version != Version::HTTP_11 {
         return true;
@@ -91,68 +91,68 @@ fn has_host(parts: &Parts) -> bool {
     matches!((hosts.next(), hosts.next()), (Some(host), None) if legal(host))
 }
 
-/// The methods of each path, as people read them. The header `Allow` is written further out than refusals are.
-static KNOWN: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+/// The methods of each path, as text. The `Allow` header is set by axum outside this middleware, so it cannot be read here.
+static ALLOWED_METHODS: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
     let mut methods: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();
     for route in crate::routes::all() {
-        let known = methods.entry(route.path).or_default();
-        known.insert(route.method.to_ascii_uppercase());
+        let allowed = methods.entry(route.path).or_default();
+        allowed.insert(route.method.to_ascii_uppercase());
         if route.method == "get" {
-            known.insert("HEAD".into());
+            allowed.insert("HEAD".into());
         }
     }
-    let text = |known: BTreeSet<String>| known.into_iter().collect::<Vec<_>>().join(", ");
-    methods.into_iter().map(|(path, known)| (path, text(known))).collect()
+    let text = |allowed: BTreeSet<String>| allowed.into_iter().collect::<Vec<_>>().join(", ");
+    methods.into_iter().map(|(path, allowed)| (path, text(allowed))).collect()
 });
 
-/// What a request asked for, in case that is what has to be named.
-struct Place {
-    /// The last id in the path, or the path itself where there is no such route.
-    thing: String,
+/// Target of a request, for error sentences that name it.
+struct RequestTarget {
+    /// The last id in the path, or the whole path if no route matches.
+    resource: String,
     method: String,
-    /// The methods that its path knows.
-    known: String,
+    /// The methods that the path supports.
+    allowed: String,
 }
 
-impl Place {
-    fn of(parts: &Parts) -> Place {
+impl RequestTarget {
+    fn of(parts: &Parts) -> RequestTarget {
         let path = parts.uri.path();
         let matched = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
         let id = matched.and_then(|template| {
             let pairs = template.split('/').zip(path.split('/'));
             pairs.filter(|(part, _)| part.starts_with('{')).last().map(|(_, id)| id)
         });
-        let known = matched.map(|template| KNOWN.get(template).cloned().unwrap_or_default());
-        Place {
-            thing: shown(id.unwrap_or(path)),
-            method: shown(parts.method.as_str()),
-            known: known.unwrap_or_default(),
+        let allowed = matched.map(|template| ALLOWED_METHODS.get(template).cloned().unwrap_or_default());
+        RequestTarget {
+            resource: printable(id.unwrap_or(path)),
+            method: printable(parts.method.as_str()),
+            allowed: allowed.unwrap_or_default(),
         }
     }
 
-    /// The same refusal, naming what was not found, or which methods there are.
-    fn named_in(&self, error: ApiError) -> ApiError {
-        let allowed = &self.known;
-        if error.is_bare(Fault::NotFound) {
+    /// Name the missing resource or the supported methods in the sentence of an error.
+    fn add_context(&self, error: ApiError) -> ApiError {
+        let allowed = &self.allowed;
+        if error.is_plain(Fault::NotFound) {
             let (en, es) = (
-                format!("Resource not found: {}", self.thing),
-                format!("Recurso no encontrado: {}", self.thing),
+                format!("Resource not found: {}", self.resource),
+                format!("Recurso no encontrado: {}", self.resource),
             );
-            return ApiError::said(Fault::NotFound, (&en, &es));
+            return ApiError::with_detail(Fault::NotFound, (&en, &es));
         }
-        if error.is_bare(Fault::MethodNotAllowed) && !allowed.is_empty() {
+        if error.is_plain(Fault::MethodNotAllowed) && !allowed.is_empty() {
             let (en, es) = (
-                format!("This resource does not know {}; it knows {allowed}", self.method),
-                format!("Este recurso no conoce {}; conoce {allowed}", self.method),
+                format!("This resource does not support {}; it supports {allowed}", self.method),
+                format!("Este recurso no admite {}; admite {allowed}", self.method),
             );
-            return ApiError::said(Fault::MethodNotAllowed, (&en, &es));
+            return ApiError::with_detail(Fault::MethodNotAllowed, (&en, &es));
         }
         error
     }
 }
 
-/// Refusals of ours, and those that the router made by itself.
-fn refusal(response: &Response) -> Option<ApiError> {
+/// The error of a response: one of ours, or one that the router created by itself.
+fn error_of(response: &Response) -> Option<ApiError> {
     if let Some(error) = response.extensions().get::<ApiError>() {
         return Some(error.clone());
     }
@@ -167,7 +167,7 @@ fn refusal(response: &Response) -> Option<ApiError> {
     }
 }
 
-fn finish(headers: &mut HeaderMap, id: &str, quota: Option<Quota>) {
+fn set_headers(headers: &mut HeaderMap, id: &str, quota: Option<Quota>) {
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, value);
     }
@@ -180,7 +180,7 @@ fn finish(headers: &mut HeaderMap, id: &str, quota: Option<Quota>) {
     }
 }
 
-/// The caller's own id where it is harmless, else a new one.
+/// The client's own request id if it is harmless, else a new one.
 fn request_id(app: &App, headers: &HeaderMap) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -190,22 +190,23 @@ fn request_id(app: &App, headers: &HeaderMap) -> String {
     }
 }
 
-/// Everything under `/api` and every known route but the public ones. What does not exist elsewhere is no secret.
+/// Whether a request needs a key: everything under `/api` and every known route except the public ones. Unknown paths elsewhere are answered 404
+/// without a key.
 fn needs_key(parts: &Parts) -> bool {
     match parts.extensions.get::<MatchedPath>() {
-        Some(path) if path.as_str() == HELLO => parts.headers.contains_key(header::AUTHORIZATION),
+        Some(path) if path.as_str() == EVENTS_SOCKET => parts.headers.contains_key(header::AUTHORIZATION),
         Some(path) => !PUBLIC.contains(&path.as_str()) && !pages::PUBLIC.contains(&path.as_str()),
         None => parts.uri.path().starts_with("/api"),
     }
 }
 
-/// Method and route, without the ids in it.
+/// Method and path template, without the ids.
 fn route_of(parts: &Parts) -> String {
     let path = parts.extensions.get::<MatchedPath>().map_or("unknown", MatchedPath::as_str);
     format!("{} {path}", parts.method)
 }
 
-/// A handler that panicked is our fault, told like any other.
-pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+/// A handler panicked: answer 500.
+pub(crate) fn on_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::from(Fault::Internal).into_response()
 }

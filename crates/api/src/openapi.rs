@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document: what the table of routes says, written down for machines.
+//! The OpenAPI 3.1 document, generated from the route table.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
@@ -12,7 +12,7 @@ use crate::route::{Access, Answer, Route};
 
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
-/// The document of these routes.
+/// Build the document of these routes.
 pub(crate) fn document(routes: &[Route]) -> Value {
     let mut schemas: Schemas = vec![("Error".into(), ErrorBody::schema())];
     ErrorBody::schemas(&mut schemas);
@@ -33,7 +33,7 @@ pub(crate) fn document(routes: &[Route]) -> Value {
         "info": {
             "title": "Centralita",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "SIP server, telephone exchange and REST API in one program.",
+            "description": "SIP server, PBX and REST API in one program.",
             "license": {"name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT"}
         },
         "servers": [{"url": "/"}],
@@ -53,16 +53,16 @@ pub(crate) fn document(routes: &[Route]) -> Value {
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    for name in names_in(route.path) {
+    for name in path_parameters(route.path) {
         parameters.push(json!({
             "name": name, "in": "path", "required": true,
             "schema": {"type": "string", "pattern": r"^[0-9A-Za-z_.\-]{1,128}$"}
         }));
     }
-    if route.method == "post" && route.need != Access::Nothing {
+    if route.method == "post" && route.access != Access::Public {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
-            "description": "A request that is repeated with it within 24 hours is done once and answered as the first time",
+            "description": "Makes retries safe: a request repeated with the same value within 24 hours is executed once and answered as before",
             "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}
         }));
     }
@@ -74,7 +74,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         if let Some(alias) = field.alias {
             parameters.push(json!({
                 "name": alias, "in": "query", "required": false, "deprecated": true,
-                "description": format!("The same as {}", field.name), "schema": schema_of(field)
+                "description": format!("Same as {}", field.name), "schema": schema_of(field)
             }));
         }
     }
@@ -82,20 +82,20 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "operationId": operation_id(route.method, route.path),
         "tags": [route.tag],
         "summary": route.summary,
-        "description": description(route.need),
-        "x-needs": needs(route.need),
+        "description": description(route.access),
+        "x-needs": access_name(route.access),
         "parameters": parameters,
         "responses": responses(route, schemas),
     });
     if let Value::Object(operation) = &mut operation {
-        if matches!(route.need, Access::Nothing | Access::Hello) {
+        if matches!(route.access, Access::Public | Access::KeyOrFirstMessage) {
             operation.insert("security".into(), json!([]));
         }
         if let Some(fields) = route.body {
             operation.insert("requestBody".into(), request_body(fields));
         }
         if route.csv {
-            // Described as text: what a table may hold, no schema says.
+            // Plain text: JSON Schema cannot describe the columns of a table.
             operation["requestBody"]["content"]["text/csv"] = json!({
                 "schema": {"type": "string", "contentMediaType": "text/csv"},
                 "example": "number,name,username,password,owner,voicemail PIN\n1001,Ana,,a-long-password,user_123,4711\n"
@@ -109,31 +109,31 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     operation
 }
 
-/// The names in a path, `id` of `/api/v1/keys/{id}`.
-fn names_in(path: &'static str) -> impl Iterator<Item = &'static str> {
+/// The parameters of a path: `id` of `/api/v1/keys/{id}`.
+fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str> {
     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
-fn description(need: Access) -> String {
-    match need {
-        Access::Nothing => "Needs no key.".into(),
+fn description(access: Access) -> String {
+    match access {
+        Access::Public => "Public: needs no key.".into(),
         Access::Key => "Needs any active key.".into(),
         Access::Permission(permission) => {
             format!("Needs a key with the permission `{}`.", permission.as_str())
         }
         Access::Admin => "Needs a key with the permission `admin`.".into(),
-        Access::Hello => "Needs any active key, in the header or in the first message.".into(),
+        Access::KeyOrFirstMessage => "Needs any active key, in the header or in the first message.".into(),
     }
 }
 
-/// The same for machines: a permission, `key` for any key, `hello` for a key in the first message, `nothing`.
-fn needs(need: Access) -> &'static str {
-    match need {
-        Access::Nothing => "nothing",
+/// Access for machines (`x-needs`): a permission, `key` for any key, `hello` for a key in the first message, `nothing` for a public route.
+fn access_name(access: Access) -> &'static str {
+    match access {
+        Access::Public => "nothing",
         Access::Key => "key",
         Access::Permission(permission) => permission.as_str(),
         Access::Admin => "admin",
-        Access::Hello => "hello",
+        Access::KeyOrFirstMessage => "hello",
     }
 }
 
@@ -142,7 +142,7 @@ fn request_body(fields: &[Field]) -> Value {
     json!({"required": needed, "content": {"application/json": {"schema": object(fields)}}})
 }
 
-/// Bytes as they are. Generators know them by `format` (as in OpenAPI 3.0), and by what JSON Schema has for it since 3.1.
+/// Schema of binary content. Generators recognise `format` (OpenAPI 3.0) or `contentMediaType` (JSON Schema, OpenAPI 3.1).
 fn binary(kind: &str) -> Value {
     json!({"type": "string", "format": "binary", "contentMediaType": kind})
 }
@@ -151,11 +151,11 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
     let content = match &route.answer {
         Answer::Json { name, schema, collect } => {
-            remember(schemas, name, *schema, *collect);
+            add_schema(schemas, name, *schema, *collect);
             json!({"application/json": {"schema": reference(name)}})
         }
         Answer::JsonOrText { name, schema, collect } => {
-            remember(schemas, name, *schema, *collect);
+            add_schema(schemas, name, *schema, *collect);
             json!({"application/json": {"schema": reference(name)}, "text/plain": {"schema": {"type": "string"}}})
         }
         Answer::Text => json!({"text/plain": {"schema": {"type": "string"}}}),
@@ -164,27 +164,25 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
         Answer::Audio => {
             let (ogg, wav) = (json!({"schema": binary("audio/ogg")}), json!({"schema": binary("audio/wav")}));
             let content = json!({"audio/ogg": ogg, "audio/wav": wav});
-            responses.insert(
-                "206".into(),
-                json!({"description": "The part that was asked for", "content": content}),
-            );
+            responses
+                .insert("206".into(), json!({"description": "The requested byte range", "content": content}));
             content
         }
         Answer::AnyJson => json!({"application/json": {"schema": {"type": "object"}}}),
     };
     if matches!(route.answer, Answer::Socket) {
-        responses.insert("101".into(), json!({"description": "A WebSocket from here on"}));
+        responses.insert("101".into(), json!({"description": "Switched to the WebSocket protocol"}));
     } else {
-        responses.insert("200".into(), json!({"description": "Done", "content": content}));
+        responses.insert("200".into(), json!({"description": "Success", "content": content}));
     }
     let mut statuses: Vec<u16> = route.also.to_vec();
-    if !matches!(route.need, Access::Nothing | Access::Hello) {
+    if !matches!(route.access, Access::Public | Access::KeyOrFirstMessage) {
         statuses.extend([401, 403, 429, 500]);
     }
     if route.path.contains("{id}") {
         statuses.push(404);
     }
-    // Of what no HTTP/1.1 request may be, and of parameters that nobody knows.
+    // For a malformed HTTP/1.1 request and for unknown parameters.
     statuses.push(400);
     if route.body.is_some() {
         statuses.extend([409, 413, 415, 503]);
@@ -203,7 +201,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     for status in statuses {
         let schema = if route.path == "/readyz" { reference("Probe") } else { reference("Error") };
         let mut response = json!({
-            "description": meaning(status),
+            "description": status_description(status),
             "content": {"application/json": {"schema": schema}}
         });
         if let (Value::Object(response), 429 | 503) = (&mut response, status) {
@@ -215,7 +213,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     Value::Object(responses)
 }
 
-fn remember(schemas: &mut Schemas, name: &str, schema: fn() -> RefOr<Schema>, collect: fn(&mut Schemas)) {
+fn add_schema(schemas: &mut Schemas, name: &str, schema: fn() -> RefOr<Schema>, collect: fn(&mut Schemas)) {
     if !schemas.iter().any(|(known, _)| known == name) {
         schemas.push((name.to_owned(), schema()));
         collect(schemas);
@@ -226,18 +224,18 @@ fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn meaning(status: u16) -> &'static str {
+fn status_description(status: u16) -> &'static str {
     match status {
-        400 => "A value is wrong: `field` names it",
-        401 => "No key, or none that is valid and active",
-        403 => "The key may not do this, or policy forbids it",
-        404 => "There is no such thing, or it is somebody else's",
-        409 => "It contradicts what is there",
-        413 => "The body is larger than 64 KB, an import larger than 32 MB",
-        415 => "The body is not application/json",
-        416 => "The part that was asked for is not there",
+        400 => "A value is invalid; `field` names it",
+        401 => "No valid and active key",
+        403 => "The key lacks the permission, or a policy forbids it",
+        404 => "The resource does not exist, or belongs to another user",
+        409 => "Conflict with the current state",
+        413 => "The body is too large: more than 64 KB, or 32 MB for an import",
+        415 => "The Content-Type or Content-Encoding of the body is not supported",
+        416 => "The requested range does not exist",
         429 => "Too many requests, or too many calls",
-        503 => "Something that is needed is away or not configured",
+        503 => "A required component is unavailable or not configured",
         _ => "Server error",
     }
 }

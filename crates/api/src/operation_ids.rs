@@ -1,4 +1,4 @@
-//! What generated clients call the operations: a verb and a noun. A name never changes, and no two are the same.
+//! Operation ids of the OpenAPI document: a verb and a noun. An id never changes and is unique.
 
 const NAMES: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/calls", "listCalls"),
@@ -102,7 +102,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("get", "/openapi.json", "getOpenApi"),
 ];
 
-/// The name of an operation; one that nobody has named is called by its path.
+/// The id of an operation. One that is not in the table gets an id made of its method and path.
 pub(crate) fn operation_id(method: &str, path: &str) -> String {
     let named = NAMES.iter().find(|(m, p, _)| *m == method && *p == path);
     named.map_or_else(|| by_path(method, path), |(_, _, name)| (*name).to_owned())
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_has_a_name_and_every_name_a_route() {
+    fn every_route_has_an_operation_id_and_vice_versa() {
         let routes = crate::routes::all();
         for route in &routes {
             let is = |(m, p, _): &&(&str, &str, &str)| *m == route.method && *p == route.path;

@@ -1,5 +1,4 @@
-//! What a person meets who opens the server in a browser: where to go, and the API as a page on which it can be tried. Both are made of what
-//! lies in the binary, and may load nothing else.
+//! Web pages for people: a welcome page and the API reference with Swagger UI. All content is in the binary, and nothing is loaded from elsewhere.
 
 use std::sync::Arc;
 
@@ -16,11 +15,11 @@ use crate::App;
 use crate::auth::language;
 use crate::error::{ApiError, Fault};
 
-/// Places that need no key.
+/// Paths that need no key.
 pub(crate) const PUBLIC: [&str; 3] = ["/", "/docs", "/docs/{file}"];
 
-/// Nothing from elsewhere, nothing written into the page: what somebody smuggles into a text is not run. Swagger UI draws its arrows as
-/// images in its style sheet.
+/// No external content and no inline scripts, so that injected text is not executed. Images from `data:` are needed because Swagger UI has its
+/// arrows in its style sheet.
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
      form-action 'none'; frame-ancestors 'none'",
@@ -46,7 +45,7 @@ const DOCS: &str = r#"<!doctype html>
 </html>
 "#;
 
-/// Keys stay in the memory of the page, and no document is sent to a validator elsewhere.
+/// Keys stay in the memory of the page, and the document is not sent to an external validator.
 const SCRIPT: &str = r##""use strict";
 SwaggerUIBundle({
   url: "/openapi.json",
@@ -66,7 +65,7 @@ SwaggerUIBundle({
 const STYLE: &str = "body { margin: 0 auto; max-width: 80rem; font-family: sans-serif; }\n\
     main { padding: 2rem 1rem; line-height: 1.6; }\n";
 
-/// The routes of pages; they are no part of the API's document.
+/// Routes of the pages. They are not part of the OpenAPI document.
 pub(crate) fn routes() -> Router<App> {
     Router::new().route("/", get(welcome)).route("/docs", get(docs)).route("/docs/{file}", get(file))
 }
@@ -93,24 +92,19 @@ fn welcome_page(language: Language) -> String {
     let (code, says, links) = match language {
         Language::English => (
             "en",
-            "This is a telephone exchange. Programs speak to it under <code>/api/v1</code>, with the key that lies in <code>admin.key</code> of \
+            "This is a PBX. Programs use its API under <code>/api/v1</code> with the key in the file <code>admin.key</code> of \
              its data directory.",
-            [
-                "The API, to read and to try",
-                "The same for machines (OpenAPI)",
-                "Whether the server lives",
-                "Whether it takes calls",
-            ],
+            ["API reference, with forms to try it", "OpenAPI document", "Liveness probe", "Readiness probe"],
         ),
         Language::Spanish => (
             "es",
-            "Esto es una centralita telefónica. Los programas le hablan en <code>/api/v1</code>, con la clave que está en <code>admin.key</code> \
+            "Esto es una centralita telefónica. Los programas usan su API en <code>/api/v1</code> con la clave del archivo <code>admin.key</code> \
              de su carpeta de datos.",
             [
-                "La API, para leerla y probarla",
-                "Lo mismo para máquinas (OpenAPI)",
-                "Si el servidor está vivo",
-                "Si acepta llamadas",
+                "Referencia de la API, con formularios para probarla",
+                "Documento OpenAPI",
+                "Sonda de actividad (liveness)",
+                "Sonda de disponibilidad (readiness)",
             ],
         ),
     };

@@ -1,19 +1,19 @@
-//! What is said of a value that may be missing: nothing, that it is to go, or what it is from now on.
+//! Tri-state field of a PATCH request: absent (unchanged), `null` (cleared) or a value (set).
 
-/// In JSON: absent, `null`, a value.
+/// A change of an optional value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Patch<T> {
-    /// It stays as it is.
+    /// Absent: unchanged.
     #[default]
     Keep,
-    /// It is taken away.
+    /// `null`: cleared.
     Clear,
-    /// It is this.
+    /// A value: set.
     Set(T),
 }
 
 impl<T> Patch<T> {
-    /// What is there afterwards.
+    /// The value after the change.
     pub(crate) fn of(self, old: Option<T>) -> Option<T> {
         match self {
             Patch::Keep => old,
@@ -22,7 +22,7 @@ impl<T> Patch<T> {
         }
     }
 
-    /// Do it to what is there.
+    /// Change the value in place.
     pub(crate) fn apply(self, place: &mut Option<T>) {
         *place = self.of(place.take());
     }

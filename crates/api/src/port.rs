@@ -1,4 +1,4 @@
-//! The door to the exchange.
+//! Interface to the switch.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,23 +8,23 @@ use base::Instant;
 use model::{Change, Directory};
 use switch::Status;
 
-/// How the office speaks with the exchange, whatever thread or process that lives in.
+/// How the directory service reaches the switch, whatever thread or process the switch runs in.
 pub trait SwitchPort: Send + Sync + 'static {
-    /// Ask; `None` where the exchange does not answer (any more).
+    /// Send a command and wait for the reply; `None` if the switch does not reply or has stopped.
     fn ask(&self, command: switch::Command) -> Pin<Box<dyn Future<Output = Option<switch::Reply>> + Send>>;
 
-    /// Hand over a new directory. After this returns, a REGISTER that arrives later sees it.
+    /// Publish a new directory. A REGISTER that arrives after this returns sees it.
     fn publish(&self, directory: Directory, changes: Arc<[Change]>);
 
-    /// The status that the exchange last published, about a second old at most; `None` before the first. Read, not asked: a probe neither
-    /// waits for the exchange nor takes a place in its queue.
+    /// The status last published by the switch, at most about a second old; `None` before the first. It is read from memory: a probe neither waits
+    /// for the switch nor occupies a place in its queue.
     fn status(&self) -> Option<Arc<Status>>;
 
-    /// When the exchange's loop last began an iteration; `None` before the first.
+    /// Start time of the latest iteration of the switch's event loop; `None` before the first.
     fn heartbeat(&self) -> Option<Instant>;
 }
 
-/// No exchange: for commands that change the database while no server runs.
+/// No switch: for commands that change the database while no server runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Offline;
 

@@ -1,23 +1,23 @@
-//! What the API shows of the process that it runs in: its threads and tasks, and figures that are counted elsewhere.
+//! State of the surrounding process as the API reports it: threads, tasks and metrics counted outside the API.
 
 use std::fmt;
 
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// How a thread or a task is doing.
+/// State of a thread or task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TaskState {
-    /// It runs.
+    /// Running.
     Running,
-    /// It ended by an error, and waits to begin anew.
+    /// Ended by an error; waiting to be restarted.
     Restarting,
-    /// It has nothing more to do.
+    /// Finished its work.
     Ended,
 }
 
 impl TaskState {
-    /// As it is shown.
+    /// Name of the state in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             TaskState::Running => "running",
@@ -27,34 +27,34 @@ impl TaskState {
     }
 }
 
-/// One thread or task of the process.
+/// Status of one thread or task of the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TaskStatus {
-    /// Its name.
+    /// Name of the task.
     pub name: String,
-    /// How it is doing.
+    /// State of the task.
     pub state: TaskState,
-    /// How often it has begun anew after an error.
+    /// Number of restarts after an error.
     pub restarts: u64,
-    /// Its last error.
+    /// Text of the last error.
     pub last_fault: Option<String>,
 }
 
-/// The process, as the shell knows it.
+/// Source of process state, implemented by the server.
 pub trait Process: Send + Sync + 'static {
-    /// Its threads and tasks.
+    /// The threads and tasks of the process.
     fn tasks(&self) -> Vec<TaskStatus>;
 
-    /// Write what is counted outside the API.
+    /// Write the metrics that are counted outside the API.
     fn metrics(&self, page: &mut MetricsPage<'_>) -> fmt::Result;
 }
 
-/// A value of a metric.
+/// Value of a metric.
 #[derive(Clone, Copy, Debug)]
 pub enum Value {
-    /// A whole number.
+    /// An integer.
     Whole(u64),
-    /// Any number: seconds.
+    /// A real number, such as seconds.
     Real(f64),
 }
 
@@ -76,16 +76,16 @@ impl From<f64> for Value {
     }
 }
 
-/// What becomes of a metric's value in time.
+/// Type of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// It goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// It only goes up; `_total` is added to its name.
+    /// A value that only increases; `_total` is appended to its name.
     Counter,
 }
 
-/// The page that a scrape reads.
+/// The metrics page that a scrape reads.
 pub struct MetricsPage<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl fmt::Debug for MetricsPage<'_> {
@@ -95,13 +95,13 @@ impl fmt::Debug for MetricsPage<'_> {
 }
 
 impl MetricsPage<'_> {
-    /// One value.
+    /// Write a metric with one value.
     pub fn value(&mut self, kind: Kind, name: &str, help: &str, value: impl Into<Value>) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, kind.metric_type())?;
         put(&mut metric, kind, value.into())
     }
 
-    /// A value for each of several things, told apart by one label.
+    /// Write a metric with one value per label value.
     pub fn values<T: Into<Value>>(
         &mut self,
         kind: Kind,
@@ -118,7 +118,7 @@ impl MetricsPage<'_> {
         Ok(())
     }
 
-    /// How often something was at most as large as each bound; the last bound is infinite.
+    /// Write a histogram. Each bucket is its upper bound and its own (not cumulative) count; the last bound is infinite.
     pub fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         let count = buckets.iter().map(|(_, count)| count).sum();

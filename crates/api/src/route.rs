@@ -1,4 +1,4 @@
-//! A route of the table from which both the router and the OpenAPI document are made: neither can know one that the other does not.
+//! Route table, from which both the router and the OpenAPI document are built. Neither can have a route that the other lacks.
 
 use axum::routing::MethodRouter;
 use model::Permission;
@@ -9,33 +9,33 @@ use crate::App;
 use crate::input::Field;
 use crate::limits::BodyLimit;
 
-/// Who may use a route.
+/// Access control of a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
-    /// Nobody is asked.
-    Nothing,
+    /// Public: no key needed.
+    Public,
     /// Any valid key.
     Key,
     /// A key with this permission, or an admin key.
     Permission(Permission),
     /// A key with the permission `admin`.
     Admin,
-    /// Any valid key, in the header or in the first message of a WebSocket.
-    Hello,
+    /// Any valid key, in the header or in the first message of the WebSocket.
+    KeyOrFirstMessage,
 }
 
-/// What a route answers when all is well.
+/// Body of a successful response.
 #[derive(Clone)]
 pub(crate) enum Answer {
     /// JSON of this schema.
     Json { name: String, schema: fn() -> RefOr<Schema>, collect: fn(&mut Vec<(String, RefOr<Schema>)>) },
-    /// JSON of this schema, or a text for people.
+    /// JSON of this schema, or plain text for people.
     JsonOrText { name: String, schema: fn() -> RefOr<Schema>, collect: fn(&mut Vec<(String, RefOr<Schema>)>) },
-    /// Text.
+    /// Plain text.
     Text,
     /// WAV, or Opus in Ogg.
     Audio,
-    /// JSON that describes itself.
+    /// JSON without a schema.
     AnyJson,
     /// Server-Sent Events.
     EventStream,
@@ -53,23 +53,23 @@ impl Answer {
     }
 }
 
-/// See the module.
+/// A route of the HTTP API.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub method: &'static str,
     pub path: &'static str,
     pub tag: &'static str,
     pub summary: &'static str,
-    pub need: Access,
+    pub access: Access,
     pub query: &'static [Field],
     pub body: Option<&'static [Field]>,
-    /// The type of what is sent, where it is no JSON.
+    /// Content-Type of an uploaded body that is not JSON.
     pub upload: Option<&'static str>,
-    /// Its body may be a table as well.
+    /// Whether the body may also be CSV.
     pub csv: bool,
     pub limit: BodyLimit,
     pub answer: Answer,
-    /// Statuses besides those that follow from the rest: 409, 503.
+    /// Statuses for the document, besides those that follow from the other fields (such as 409 or 503).
     pub also: &'static [u16],
     pub handler: MethodRouter<App>,
 }
@@ -79,7 +79,7 @@ impl Route {
         (method, path): (&'static str, &'static str),
         tag: &'static str,
         summary: &'static str,
-        need: Access,
+        access: Access,
         answer: Answer,
         handler: MethodRouter<App>,
     ) -> Route {
@@ -88,7 +88,7 @@ impl Route {
             path,
             tag,
             summary,
-            need,
+            access,
             query: &[],
             body: None,
             upload: None,
@@ -100,8 +100,8 @@ impl Route {
         }
     }
 
-    /// The same at another place.
-    pub(crate) fn at(&self, path: &'static str) -> Route {
+    /// The same route at another path.
+    pub(crate) fn with_path(&self, path: &'static str) -> Route {
         Route { path, ..self.clone() }
     }
 
@@ -117,12 +117,12 @@ impl Route {
         Route { upload: Some(kind), limit: BodyLimit::AUDIO, ..self }
     }
 
-    /// Its body may be a table as well.
+    /// Accept CSV as well.
     pub(crate) fn or_csv(self) -> Route {
         Route { csv: true, ..self }
     }
 
-    /// Its body may hold all extensions.
+    /// Raise the body limit so that all extensions fit.
     pub(crate) fn bulk(self) -> Route {
         Route { limit: BodyLimit::IMPORT, ..self }
     }

@@ -1,4 +1,4 @@
-//! The whole of the API as a service, made of the table of routes.
+//! The API as an axum router, built from the route table.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,64 +15,64 @@ use crate::limits::BodyLimit;
 use crate::route::Access;
 use crate::{App, cors, idempotency, middleware, pages, routes};
 
-/// What is asked of a request before its route sees it.
+/// Checks of a request before its handler runs.
 #[derive(Clone)]
-struct Entry {
+struct RouteGuard {
     app: App,
-    need: Access,
+    access: Access,
     query: &'static [Field],
     limit: BodyLimit,
     reads_body: bool,
 }
 
-/// All routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits are kept by source address.
+/// Router with all routes. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, because rate limits use the source address.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     for route in routes::all() {
-        let entry = Entry {
+        let guard = RouteGuard {
             app: app.clone(),
-            need: route.need,
+            access: route.access,
             query: route.query,
             limit: route.limit,
             reads_body: route.body.is_some() || route.upload.is_some(),
         };
-        let entered = route.handler.route_layer(from_fn_with_state(entry, enter));
-        router = router.route(route.path, entered);
+        let guarded = route.handler.route_layer(from_fn_with_state(guard, guard_route));
+        router = router.route(route.path, guarded);
     }
     let cors = cors::layer(&app.settings().origins);
     let router = router
         .merge(pages::routes())
         .fallback(|| async { ApiError::from(Fault::NotFound) })
-        .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(from_fn_with_state(app.clone(), middleware::surround))
+        .layer(CatchPanicLayer::custom(middleware::on_panic))
+        .layer(from_fn_with_state(app.clone(), middleware::handle_request))
         .with_state(app);
-    // Around everything: a browser asks before it sends a key.
+    // Outermost layer: a browser sends the CORS preflight without a key.
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
     }
 }
 
-/// 403 before anything else of a route is looked at; then what holds for every route alike.
-async fn enter(State(entry): State<Entry>, mut request: Request, next: Next) -> Response {
-    if let Err(refused) = entry.admits(&request) {
+/// Check the permission (403) before anything else, then query parameters and Content-Encoding, then idempotency.
+async fn guard_route(State(guard): State<RouteGuard>, mut request: Request, next: Next) -> Response {
+    if let Err(refused) = guard.check(&request) {
         return refused.into_response();
     }
-    request.extensions_mut().insert(entry.limit);
-    idempotency::once(&entry.app, request, next).await
+    request.extensions_mut().insert(guard.limit);
+    idempotency::handle(&guard.app, request, next).await
 }
 
-impl Entry {
-    fn admits(&self, request: &Request) -> Result<(), ApiError> {
-        match (self.need, request.extensions().get::<Principal>()) {
-            (Access::Nothing | Access::Hello, _) | (Access::Key, Some(_)) => {}
-            (Access::Permission(permission), Some(principal)) => principal.needs(permission)?,
-            (Access::Admin, Some(principal)) => principal.needs(Permission::Admin)?,
+impl RouteGuard {
+    fn check(&self, request: &Request) -> Result<(), ApiError> {
+        match (self.access, request.extensions().get::<Principal>()) {
+            (Access::Public | Access::KeyOrFirstMessage, _) | (Access::Key, Some(_)) => {}
+            (Access::Permission(permission), Some(principal)) => principal.require(permission)?,
+            (Access::Admin, Some(principal)) => principal.require(Permission::Admin)?,
             (_, None) => return Err(Fault::KeyMissing.into()),
         }
-        // Who asks for a probe or a page may put anything behind it, as balancers and browsers do.
-        if self.need != Access::Nothing {
-            Form::knows(request.uri(), self.query)?;
+        // Load balancers and browsers may append query parameters to probes and pages, so public routes ignore them.
+        if self.access != Access::Public {
+            Form::check_names(request.uri(), self.query)?;
         }
         let encoding = request.headers().get(header::CONTENT_ENCODING);
         if self.reads_body

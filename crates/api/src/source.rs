@@ -1,7 +1,7 @@
-//! Where a request really comes from: the peer of the connection, or the client that a trusted proxy names.
+//! Client address of a request: the peer of the connection, or the client that a trusted proxy reports.
 //!
-//! A proxy puts the address that it has seen at the end of `X-Forwarded-For` (or of `Forwarded`, RFC 7239); what stands before that, the
-//! client may have written itself. So the list is read from its end, and the first address that is no trusted proxy is the client's.
+//! A proxy appends the address that it saw to `X-Forwarded-For` (or `Forwarded`, RFC 7239). Entries before that may be forged by the client. The
+//! list is therefore read from the end: the first address that is not a trusted proxy is the client's.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -13,12 +13,12 @@ use ipnet::IpNet;
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED: &str = "forwarded";
 
-/// The address that limits, logs and the audit know a request by.
+/// Client address, used for rate limits, logs and the audit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Source(pub IpAddr);
 
 impl Source {
-    /// Of a request; `trusted` are the proxies whose word counts.
+    /// Client address of a request. Forwarding headers count only if the peer is in `trusted`.
     pub(crate) fn of(parts: &Parts, trusted: &[IpNet]) -> Source {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
@@ -34,7 +34,7 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let named = |hops: Vec<Option<IpAddr>>| {
         let mut nearest = peer;
         for hop in hops.into_iter().rev() {
-            // Behind what names nobody (`unknown`, `_hidden`) nothing is known.
+            // Entries before an unidentified node (`unknown`, `_hidden`) cannot be trusted.
             let Some(hop) = hop else { return nearest };
             nearest = hop;
             if !is_proxy(hop) {
@@ -47,13 +47,13 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let standard = headers.contains_key(FORWARDED).then(|| named(forwarded(headers)));
     match (simple, standard) {
         (Some(client), None) | (None, Some(client)) => client,
-        // Most proxies write one of the two and pass the other on as the client has sent it: only what both say is the proxy's word.
+        // Most proxies write one of the two headers and pass on the other as the client sent it. Both are trusted only if they agree.
         (Some(simple), Some(standard)) if simple == standard => simple,
         (Some(_), Some(_)) | (None, None) => peer,
     }
 }
 
-/// The elements of a header that may be there several times; nothing where it is no text.
+/// The elements of a header that may be repeated; `None` for a value that is not text.
 fn elements<'h>(headers: &'h HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'h str>> {
     headers.get_all(name).iter().flat_map(|value| match value.to_str() {
         Ok(text) => outside_quotes(text, ',').into_iter().map(Some).collect(),
@@ -75,7 +75,7 @@ fn forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     elements(headers, FORWARDED).map(|element| element.and_then(hop)).collect()
 }
 
-/// The parts of a text between separators that stand in no quoted string.
+/// Split at separators that are not inside a quoted string.
 fn outside_quotes(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c: char| {
@@ -91,7 +91,7 @@ fn outside_quotes(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
-/// `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `"[2001:db8::1]:4711"` (RFC 7239 §6).
+/// Parse a node: `203.0.113.7`, `203.0.113.7:4711`, `2001:db8::1`, `"[2001:db8::1]:4711"` (RFC 7239 §6).
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let host = match text.strip_prefix('[') {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn is(peer: &str, sent: &[(&'static str, &str)], expected: &str) {
+    fn assert_client(peer: &str, sent: &[(&'static str, &str)], expected: &str) {
         let mut headers = HeaderMap::new();
         for (name, value) in sent {
             headers.append(*name, value.parse().unwrap());
@@ -122,36 +122,52 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_names_a_client() {
-        is("192.0.2.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "192.0.2.1");
-        is("192.0.2.1", &[(FORWARDED, "for=203.0.113.7")], "192.0.2.1");
-        is("10.0.0.1", &[], "10.0.0.1");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "203.0.113.7");
-        is("fd00::1", &[(X_FORWARDED_FOR, "2001:db8::1")], "2001:db8::1");
+        assert_client("192.0.2.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "192.0.2.1");
+        assert_client("192.0.2.1", &[(FORWARDED, "for=203.0.113.7")], "192.0.2.1");
+        assert_client("10.0.0.1", &[], "10.0.0.1");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7")], "203.0.113.7");
+        assert_client("fd00::1", &[(X_FORWARDED_FOR, "2001:db8::1")], "2001:db8::1");
     }
 
     #[test]
-    fn what_the_client_wrote_itself_does_not_count() {
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, 203.0.113.7")], "203.0.113.7");
-        is(
+    fn forged_forwarding_headers_are_ignored() {
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, 203.0.113.7")], "203.0.113.7");
+        assert_client(
             "10.0.0.1",
             &[(X_FORWARDED_FOR, "1.1.1.1"), (X_FORWARDED_FOR, "203.0.113.7, 10.0.0.2")],
             "203.0.113.7",
         );
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, nonsense, 10.0.0.2")], "10.0.0.2");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "10.0.0.3, 10.0.0.2")], "10.0.0.3");
-        // A proxy that writes one header passes the other one on.
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=1.1.1.1")], "10.0.0.1");
-        is("10.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=203.0.113.7")], "203.0.113.7");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "1.1.1.1, nonsense, 10.0.0.2")], "10.0.0.2");
+        assert_client("10.0.0.1", &[(X_FORWARDED_FOR, "10.0.0.3, 10.0.0.2")], "10.0.0.3");
+        // A proxy that writes only one header passes on the other one.
+        assert_client(
+            "10.0.0.1",
+            &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=1.1.1.1")],
+            "10.0.0.1",
+        );
+        assert_client(
+            "10.0.0.1",
+            &[(X_FORWARDED_FOR, "203.0.113.7"), (FORWARDED, "for=203.0.113.7")],
+            "203.0.113.7",
+        );
     }
 
     #[test]
     fn nodes_of_rfc_7239_are_read() {
-        is("127.0.0.1", &[(FORWARDED, "for=192.0.2.60;proto=http;by=203.0.113.43")], "192.0.2.60");
-        is("127.0.0.1", &[(FORWARDED, r#"proto=https;For="[2001:db8:cafe::17]:4711""#)], "2001:db8:cafe::17");
-        is("127.0.0.1", &[(FORWARDED, r#"for=1.1.1.1;by="a,b\",c", for="203.0.113.7:80""#)], "203.0.113.7");
-        is("127.0.0.1", &[(FORWARDED, "for=203.0.113.7, for=unknown")], "127.0.0.1");
-        is("127.0.0.1", &[(FORWARDED, "for=_hidden")], "127.0.0.1");
-        is("127.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7:4711")], "203.0.113.7");
-        is("127.0.0.1", &[(X_FORWARDED_FOR, "::ffff:203.0.113.7")], "203.0.113.7");
+        assert_client("127.0.0.1", &[(FORWARDED, "for=192.0.2.60;proto=http;by=203.0.113.43")], "192.0.2.60");
+        assert_client(
+            "127.0.0.1",
+            &[(FORWARDED, r#"proto=https;For="[2001:db8:cafe::17]:4711""#)],
+            "2001:db8:cafe::17",
+        );
+        assert_client(
+            "127.0.0.1",
+            &[(FORWARDED, r#"for=1.1.1.1;by="a,b\",c", for="203.0.113.7:80""#)],
+            "203.0.113.7",
+        );
+        assert_client("127.0.0.1", &[(FORWARDED, "for=203.0.113.7, for=unknown")], "127.0.0.1");
+        assert_client("127.0.0.1", &[(FORWARDED, "for=_hidden")], "127.0.0.1");
+        assert_client("127.0.0.1", &[(X_FORWARDED_FOR, "203.0.113.7:4711")], "203.0.113.7");
+        assert_client("127.0.0.1", &[(X_FORWARDED_FOR, "::ffff:203.0.113.7")], "203.0.113.7");
     }
 }

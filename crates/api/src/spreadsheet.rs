@@ -1,24 +1,24 @@
-//! Extensions out of a spreadsheet: CSV as programs for tables write it, in whatever country.
+//! Import of extensions from a spreadsheet saved as CSV, in the variants of different programs and countries.
 //!
-//! Fields stand between commas, semicolons or tabs; the text is UTF-8 or UTF-16, with a byte order mark or without. Where the first line names
-//! columns, they may be any of number, name, username, password, owner and voicemail PIN, in any order, in English or Spanish; without
-//! such a line they are number, username, password and perhaps owner.
+//! Fields are separated by commas, semicolons or tabs. The text is UTF-8 or UTF-16, with or without a byte order mark. A header line may name any
+//! of the columns number, name, username, password, owner and voicemail PIN, in any order, in English or Spanish. Without a header the columns are
+//! number, username, password and optionally owner.
 
 use std::borrow::Cow;
 
 use model::UserId;
 
-use crate::directory_service::Imported;
-use crate::imported::{Column, LineFault, Written, judged};
+use crate::directory_service::ImportLine;
+use crate::import_line::{Column, LineFault, RawLine, validate_line};
 use crate::limits::IMPORT_LINES;
 
-/// What a file without a header has.
+/// Columns of a file without a header.
 const POSITIONS: [Column; 4] = [Column::Number, Column::Username, Column::Password, Column::Owner];
 
-/// The lines of a file; whose those are that do not say, is `owner`. The first line that is wrong is named.
-pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, LineFault> {
-    let text = decoded(bytes)?;
-    let (separator, text, numbers) = separated(&text);
+/// Parse and validate all lines of a file. `owner` is used for lines that name no owner. Fails with the first invalid line.
+pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<ImportLine>, LineFault> {
+    let text = decode(bytes)?;
+    let (separator, text, numbers) = split_lines(&text);
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -26,7 +26,7 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
         .from_reader(text.as_bytes());
     let mut columns: Option<Vec<Option<Column>>> = None;
     let mut lines = Vec::new();
-    // A line is a record: one whose quote goes on in the next line is refused when it is met.
+    // Each line is one record. A quoted field that continues on the next line is rejected below.
     for (n, record) in reader.records().enumerate() {
         let line = numbers.get(n).copied().unwrap_or_default();
         let record = record.map_err(|_| LineFault::of_line(line, "cannot be read", "no se puede leer"))?;
@@ -53,19 +53,19 @@ pub fn read_spreadsheet(bytes: &[u8], owner: &UserId) -> Result<Vec<Imported>, L
                 format!("más de {IMPORT_LINES} extensiones: impórtelas por partes"),
             ));
         }
-        lines.push(judged(&written(&record, columns, line)?, owner)?);
+        lines.push(validate_line(&raw_line(&record, columns, line)?, owner)?);
     }
     if lines.is_empty() {
         return Err(LineFault::of_line(
             1,
-            "there is no extension in this file",
+            "the file contains no extension",
             "no hay ninguna extensión en este archivo",
         ));
     }
     Ok(lines)
 }
 
-fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
         char::decode_utf16(units)
@@ -90,16 +90,16 @@ fn decoded(bytes: &[u8]) -> Result<Cow<'_, str>, LineFault> {
     })
 }
 
-/// What stands between fields: what the first line says (`sep=;`), else what it has most of. With the lines that are no comments, and the
-/// number of each in the file.
-fn separated(text: &str) -> (u8, String, Vec<u64>) {
-    let mut said = None;
+/// The field separator: the one declared in the first line (`sep=;`), else the most frequent one. Also returns the lines that are not comments, and
+/// the line number of each in the file.
+fn split_lines(text: &str) -> (u8, String, Vec<u64>) {
+    let mut declared = None;
     let (mut kept, mut numbers) = (String::with_capacity(text.len()), Vec::new());
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         if number == 1
             && let Some(separator) = line.strip_prefix("sep=").and_then(|rest| rest.bytes().next())
         {
-            said = Some(separator);
+            declared = Some(separator);
         } else if !line.trim().is_empty() && !line.starts_with('#') {
             kept.push_str(line);
             numbers.push(number);
@@ -115,11 +115,11 @@ fn separated(text: &str) -> (u8, String, Vec<u64>) {
         first.bytes().filter(outside).count()
     };
     let most = [b'\t', b';', b','].into_iter().max_by_key(|separator| count(*separator));
-    let separator = said.or(most).unwrap_or(b',');
+    let separator = declared.or(most).unwrap_or(b',');
     (separator, kept, numbers)
 }
 
-/// The columns that a line names; `None` where it names none and is an extension.
+/// The columns that a header line names; `None` if the line names none and is an extension.
 fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Column>>>, LineFault> {
     let named: Vec<Option<Column>> = record.iter().map(column).collect();
     if named.iter().all(Option::is_none) {
@@ -129,18 +129,18 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
         let cell = cell.trim();
         if column.is_none() && !cell.is_empty() {
             let known = Column::ALL.map(Column::header).join(", ");
-            let cell = crate::input::shown(cell);
+            let cell = crate::input::printable(cell);
             return Err(LineFault::of_line(
                 line,
-                format!("there is no column {cell:?}; known are: {known}"),
-                format!("no existe la columna {cell:?}; se conocen: {known}"),
+                format!("unknown column {cell:?}; known columns: {known}"),
+                format!("columna desconocida {cell:?}; columnas conocidas: {known}"),
             ));
         }
         if column.is_some() && named.iter().take(n).any(|earlier| earlier == column) {
-            let cell = crate::input::shown(cell);
+            let cell = crate::input::printable(cell);
             return Err(LineFault::of_line(
                 line,
-                format!("the column {cell:?} is there twice"),
+                format!("the column {cell:?} appears twice"),
                 format!("la columna {cell:?} aparece dos veces"),
             ));
         }
@@ -148,7 +148,7 @@ fn header(record: &csv::StringRecord, line: u64) -> Result<Option<Vec<Option<Col
     if !named.contains(&Some(Column::Number)) {
         return Err(LineFault::of_line(
             line,
-            "there is no column number",
+            "the column number is missing",
             "falta la columna number (número)",
         ));
     }
@@ -171,12 +171,12 @@ fn column(cell: &str) -> Option<Column> {
     })
 }
 
-fn written<'r>(
+fn raw_line<'r>(
     record: &'r csv::StringRecord,
     columns: &[Option<Column>],
     line: u64,
-) -> Result<Written<'r>, LineFault> {
-    let mut written = Written { line, ..Written::default() };
+) -> Result<RawLine<'r>, LineFault> {
+    let mut raw_line = RawLine { line, ..RawLine::default() };
     for (n, cell) in record.iter().enumerate() {
         if cell.trim().is_empty() && columns.get(n).copied().flatten() != Some(Column::Password)
             || cell.is_empty()
@@ -187,33 +187,33 @@ fn written<'r>(
             let (has, wanted) = (record.len(), columns.len());
             return Err(LineFault::of_line(
                 line,
-                format!("has {has} fields, and there are {wanted} columns"),
-                format!("tiene {has} campos, y hay {wanted} columnas"),
+                format!("has {has} fields, but there are {wanted} columns"),
+                format!("tiene {has} campos, pero hay {wanted} columnas"),
             ));
         };
         if cell.contains(['\n', '\r']) {
-            let quote = "a field holds the end of a line: is a quote opened and not closed?";
+            let quote = "a field contains a line break: is a quote not closed?";
             let comillas = "un campo contiene un fin de línea: ¿hay unas comillas sin cerrar?";
             return Err(LineFault::new(line, *column, None, (quote.into(), comillas.into())));
         }
         match column {
-            Column::Number => written.number = Some(cell.trim()),
-            Column::Name => written.name = Some(cell.trim()),
-            Column::Username => written.username = Some(cell.trim()),
-            // To the space: it is part of what the phone hashes.
-            Column::Password => written.password = Some(cell),
-            Column::Owner => written.owner = Some(cell.trim()),
-            Column::Pin => written.pin = Some(cell.trim()),
+            Column::Number => raw_line.number = Some(cell.trim()),
+            Column::Name => raw_line.name = Some(cell.trim()),
+            Column::Username => raw_line.username = Some(cell.trim()),
+            // Not trimmed: spaces are part of what the phone hashes.
+            Column::Password => raw_line.password = Some(cell),
+            Column::Owner => raw_line.owner = Some(cell.trim()),
+            Column::Pin => raw_line.pin = Some(cell.trim()),
         }
     }
-    Ok(written)
+    Ok(raw_line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Vec<Imported>, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<ImportLine>, String> {
         read_spreadsheet(bytes, &UserId::parse("admin").unwrap()).map_err(|fault| fault.to_string())
     }
 
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_all_countries_are_read() {
+    fn csv_variants_of_different_countries_are_read() {
         let german =
             "\u{feff}Extension;Name;Password;Voicemail PIN\r\n3007;\"Pérez; Ana\"; s3cret word ;4711\r\n";
         let spanish =
@@ -237,31 +237,31 @@ mod tests {
         let line = &read(german.as_bytes()).unwrap()[0];
         assert_eq!((line.display_name.as_deref(), line.username.as_deref()), (Some("Pérez; Ana"), None));
         assert_eq!(line.pin.as_ref().unwrap().expose(), "4711");
-        let plain = read(b"# old office\n\n3007,ana,one-long-word,user_7\nsep").unwrap_err();
-        assert_eq!(plain, "line 4: number: \"sep\" is not 2 to 6 digits");
+        let plain = read(b"# old PBX\n\n3007,ana,one-long-word,user_7\nsep").unwrap_err();
+        assert_eq!(plain, "line 4: number: \"sep\" must have 2 to 6 digits");
         let sep = read(b"sep=;\r\nnumber;password\r\n3007;a,b\r\n").unwrap();
         assert_eq!((sep[0].line, sep[0].password.as_ref().unwrap().expose().as_str()), (3, "a,b"));
         assert!(read(b"number,name\n3007,Ana\n").unwrap()[0].password.is_none());
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line_and_its_column() {
+    fn errors_name_line_and_column() {
         let long = format!("3007,ana,{}", "x".repeat(300));
         for (text, why) in [
-            ("", "line 1: there is no extension"),
-            ("number,password\n", "line 1: there is no extension"),
-            ("3007,ana,\"open\n3008,berta,two\n", "line 1: password: a field holds the end of a line"),
+            ("", "line 1: the file contains no extension"),
+            ("number,password\n", "line 1: the file contains no extension"),
+            ("3007,ana,\"open\n3008,berta,two\n", "line 1: password: a field contains a line break"),
             (&long, "line 1: password: must have 1 to 256 characters"),
-            ("3007,ana,123456", "line 1: password: must not be published"),
-            ("3007,a b,long-enough", "line 1: username: \"a b\" is not 1 to 64"),
-            ("number,name\n3007,Ana\n3,Eva\n", "line 3: number: \"3\" is not 2 to 6"),
-            ("number,colour\n3007,red\n", "line 1: there is no column \"colour\"; known are: number, name,"),
-            ("name,password\nAna,x\n", "line 1: there is no column number"),
-            ("number,number\n3007,3007\n", "line 1: the column \"number\" is there twice"),
-            ("number,name\n3007,Ana,x\n", "line 2: has 3 fields, and there are 2 columns"),
+            ("3007,ana,123456", "line 1: password: must not be a well-known"),
+            ("3007,a b,long-enough", "line 1: username: \"a b\" must have 1 to 64"),
+            ("number,name\n3007,Ana\n3,Eva\n", "line 3: number: \"3\" must have 2 to 6"),
+            ("number,colour\n3007,red\n", "line 1: unknown column \"colour\"; known columns: number, name,"),
+            ("name,password\nAna,x\n", "line 1: the column number is missing"),
+            ("number,number\n3007,3007\n", "line 1: the column \"number\" appears twice"),
+            ("number,name\n3007,Ana,x\n", "line 2: has 3 fields, but there are 2 columns"),
             ("number,name\n,Ana\n", "line 2: number: is missing"),
-            ("number,pin\n3007,1234\n", "line 2: voicemail PIN: is the first that anybody tries"),
-            ("number,owner\n3007,a b\n", "line 2: owner: \"a b\" is not 1 to 128"),
+            ("number,pin\n3007,1234\n", "line 2: voicemail PIN: is too easy to guess"),
+            ("number,owner\n3007,a b\n", "line 2: owner: \"a b\" must have 1 to 128"),
         ] {
             let fault = read(text.as_bytes()).unwrap_err();
             assert!(fault.starts_with(why), "{text:?}: {fault}");

@@ -1,4 +1,4 @@
-//! Audio that somebody sends: a WAV, whatever its length up to the limit.
+//! Upload of WAV audio, of any duration up to the byte limit.
 
 use axum::extract::Request;
 use axum::http::header;
@@ -8,12 +8,12 @@ use crate::audio_store::AudioError;
 use crate::error::{ApiError, Fault};
 use crate::input::{limit_of, read_whole};
 
-/// The bytes of the WAV, not looked at yet.
-pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {
+/// Read an uploaded WAV. Only the Content-Type is checked, not the content.
+pub(crate) async fn read_wav(request: Request) -> Result<Bytes, ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if !["audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"].contains(&essence.as_str()) {
-        return Err(ApiError::said(
+        return Err(ApiError::with_detail(
             Fault::MediaType,
             ("send the audio as audio/wav", "envíe el audio como audio/wav"),
         ));
@@ -25,8 +25,8 @@ pub(crate) async fn sent_wav(request: Request) -> Result<Bytes, ApiError> {
 impl From<AudioError> for ApiError {
     fn from(error: AudioError) -> Self {
         match error {
-            AudioError::Unreadable(en, es) => ApiError::said(Fault::BadValue, (en, es)),
-            AudioError::Disk => Fault::StoreAway.into(),
+            AudioError::Unreadable(en, es) => ApiError::with_detail(Fault::BadValue, (en, es)),
+            AudioError::Disk => Fault::StoreUnavailable.into(),
         }
     }
 }

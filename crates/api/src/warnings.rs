@@ -1,4 +1,4 @@
-//! What was taken and, as things are, will not do what it says: the answer names it beside what it confirms.
+//! Warnings about settings that are accepted but cannot work at present; they are part of the successful response.
 
 use axum::http::HeaderMap;
 use model::dialplan::{self, CallOrigin, DialContext, Route};
@@ -7,7 +7,7 @@ use model::{Action, Cause, DialPermissions, Directory, Extension, RecurringCall}
 use crate::auth::language;
 use crate::schemas::Warning;
 
-/// Numbers outside that an extension sends its calls to, while no trunk carries them.
+/// Warn about external numbers to which an extension forwards calls while no trunk carries them.
 pub(crate) fn of_extension(
     directory: &Directory,
     extension: &Extension,
@@ -25,15 +25,15 @@ pub(crate) fn of_extension(
         .collect()
 }
 
-/// A number outside that a recurring call will dial, while no trunk carries it.
+/// Warn about an external destination of a recurring call while no trunk carries it.
 pub(crate) fn of_recurring(directory: &Directory, call: &RecurringCall, headers: &HeaderMap) -> Vec<Warning> {
     if matches!(call.action, Action::Message(_)) && call.destination.is_empty() {
-        return Vec::new(); // it goes into a mailbox
+        return Vec::new(); // without a destination, the message goes to the extension's own mailbox
     }
     let permissions =
         directory.extension(&call.extension).map_or_else(DialPermissions::default, |e| e.dial_permissions);
     let asker = DialContext { origin: CallOrigin::Schedule, permissions };
-    // As it was given, it may be a SIP URI of our own domain.
+    // The destination may have been given as a SIP URI of this server's domain.
     let number = crate::routes::sessions::user_part(&call.destination);
     of_number(directory, asker, number, "destinationNumber", headers).into_iter().collect()
 }

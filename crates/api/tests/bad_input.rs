@@ -1,10 +1,10 @@
-//! Whatever is sent, the answer is one of S23: never 422, never 500, and it names the field.
+//! Any bad input is answered with a status of S23 that names the field: never 422, never 500.
 
-use crate::house;
+use crate::test_api;
 
 use axum::body::Body;
-use house::{House, request};
 use serde_json::{Value, json};
+use test_api::{TestApi, request};
 
 const CREATE: &str = "/api/v1/voip/extensions/create";
 const INITIATE: &str = "/api/v1/opensips/call/initiate";
@@ -12,9 +12,9 @@ const GENERATE: &str = "/api/v1/keys/voip/generate";
 
 #[tokio::test]
 async fn wrong_values_are_refused_and_their_field_is_named() {
-    let house = House::new().await;
+    let api = TestApi::new().await;
     let made =
-        house.post(&house.admin, CREATE, json!({"userId": "user_123", "extensionNumber": "4711"})).await.ok();
+        api.post(&api.admin, CREATE, json!({"userId": "user_123", "extensionNumber": "4711"})).await.ok();
     let extension = format!("/api/v1/voip/extensions/{}", made["extension"]["id"].as_str().unwrap());
     let long = "x".repeat(65);
     let cases: Vec<(&str, &str, Value, &str, &str)> = vec![
@@ -90,18 +90,18 @@ async fn wrong_values_are_refused_and_their_field_is_named() {
         ("POST", "/api/v1/opensips/generate-credentials", json!({"rotate": 1}), "wrong_type", "rotate"),
     ];
     for (method, path, body, code, field) in cases {
-        let answer = house.json(method, &house.admin, path, &body).await;
+        let answer = api.json(method, &api.admin, path, &body).await;
         assert_eq!(answer.status.as_u16(), 400, "{method} {path} {body}: {}", answer.text);
         let refused = answer.refused(400, code);
         let named = refused["field"].as_str().unwrap();
         assert!(named == field || (field == "toNumber" && named == "destinationNumber"), "{body}: {named}");
     }
-    assert_eq!(house.app.directory_service().directory().census()[3], 1, "nothing was made of all that");
+    assert_eq!(api.app.directory_service().directory().census()[3], 1, "none of these was created");
 }
 
 #[tokio::test]
-async fn bodies_that_are_no_json_objects_are_refused() {
-    let house = House::new().await;
+async fn bodies_that_are_not_json_objects_are_rejected() {
+    let api = TestApi::new().await;
     let deep = format!("{{\"userId\":{}{}}}", "[".repeat(40), "]".repeat(40));
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("application/json", b"{".to_vec(), 400, "invalid_json"),
@@ -120,20 +120,19 @@ async fn bodies_that_are_no_json_objects_are_refused() {
         ("", b"{}".to_vec(), 415, "unsupported_media_type"),
     ];
     for (kind, body, status, code) in cases {
-        let mut request = request("POST", CREATE, &house.admin);
+        let mut request = request("POST", CREATE, &api.admin);
         if !kind.is_empty() {
             request = request.header("content-type", kind);
         }
-        house.send(request.body(Body::from(body)).unwrap()).await.refused(status, code);
+        api.send(request.body(Body::from(body)).unwrap()).await.refused(status, code);
     }
-    let good =
-        request("POST", CREATE, &house.admin).header("content-type", "Application/JSON; charset=utf-8");
-    house.send(good.body(Body::from("{}")).unwrap()).await.ok();
+    let good = request("POST", CREATE, &api.admin).header("content-type", "Application/JSON; charset=utf-8");
+    api.send(good.body(Body::from("{}")).unwrap()).await.ok();
 }
 
 #[tokio::test]
-async fn queries_are_held_to_their_tables_too() {
-    let house = House::new().await;
+async fn queries_are_validated_too() {
+    let api = TestApi::new().await;
     for (path, code, field) in [
         ("/api/v1/calls?limit=0", "invalid_value", "limit"),
         ("/api/v1/calls?limit=1001", "invalid_value", "limit"),
@@ -147,55 +146,51 @@ async fn queries_are_held_to_their_tables_too() {
         ("/api/v1/voip/extensions?scope=mine", "invalid_value", "scope"),
         ("/api/v1/registrations?username=%00", "invalid_value", "username"),
     ] {
-        let refused = house.get(&house.admin, path).await.refused(400, code);
+        let refused = api.get(&api.admin, path).await.refused(400, code);
         assert_eq!(refused["field"], json!(field), "{path}");
     }
-    house.get(&house.admin, "/api/v1/calls?").await.ok();
+    api.get(&api.admin, "/api/v1/calls?").await.ok();
 }
 
 #[tokio::test]
 async fn duplicates_and_reserved_numbers_are_refused() {
-    let house = House::new().await;
-    house.post(&house.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
-    let refused = house
-        .post(&house.stranger, CREATE, json!({"extensionNumber": "1001"}))
+    let api = TestApi::new().await;
+    api.post(&api.key, CREATE, json!({"extensionNumber": "1001"})).await.ok();
+    let refused = api
+        .post(&api.other_key, CREATE, json!({"extensionNumber": "1001"}))
         .await
         .refused(409, "extension_exists");
     assert_eq!(refused["field"], json!("extensionNumber")); // S62
-    house.post(&house.key, CREATE, json!({"extensionNumber": "112"})).await.refused(409, "reserved_number");
-    let other = house.post(&house.key, CREATE, json!({"extensionNumber": "1002"})).await.ok();
+    api.post(&api.key, CREATE, json!({"extensionNumber": "112"})).await.refused(409, "reserved_number");
+    let other = api.post(&api.key, CREATE, json!({"extensionNumber": "1002"})).await.ok();
     let path = format!("/api/v1/voip/extensions/{}", other["extension"]["id"].as_str().unwrap());
-    house.put(&house.key, &path, json!({"extensionNumber": "1001"})).await.refused(409, "extension_exists");
-    house
-        .put(&house.key, &path, json!({"forwardingNumber": "911", "forwardingEnabled": true}))
+    api.put(&api.key, &path, json!({"extensionNumber": "1001"})).await.refused(409, "extension_exists");
+    api.put(&api.key, &path, json!({"forwardingNumber": "911", "forwardingEnabled": true}))
         .await
         .refused(403, "emergency_not_allowed");
-    house.put(&house.key, &path, json!({"extensionNumber": "1003"})).await.ok();
-    house.post(&house.key, CREATE, json!({"extensionNumber": "1002"})).await.ok();
+    api.put(&api.key, &path, json!({"extensionNumber": "1003"})).await.ok();
+    api.post(&api.key, CREATE, json!({"extensionNumber": "1002"})).await.ok();
 }
 
 #[tokio::test]
-async fn unknown_places_and_methods_are_told_in_json() {
-    let house = House::new().await;
-    house.get(&house.key, "/api/v1/nothing").await.refused(404, "not_found"); // S26
-    house.get("", "/api/v1/nothing").await.refused(401, "api_key_missing");
-    house.get("", "/nothing").await.refused(404, "not_found");
-    house.get(&house.key, "/api/v1/opensips/call/no%20id").await.refused(404, "not_found");
-    house.get(&house.key, "/api/v1/opensips/call/%ff").await.refused(404, "not_found");
-    house
-        .get(&house.key, &format!("/api/v1/opensips/call/{}", "x".repeat(200)))
-        .await
-        .refused(404, "not_found");
-    let wrong = house.delete(&house.key, "/api/v1/opensips/health").await;
+async fn unknown_paths_and_methods_are_answered_in_json() {
+    let api = TestApi::new().await;
+    api.get(&api.key, "/api/v1/nothing").await.refused(404, "not_found"); // S26
+    api.get("", "/api/v1/nothing").await.refused(401, "api_key_missing");
+    api.get("", "/nothing").await.refused(404, "not_found");
+    api.get(&api.key, "/api/v1/opensips/call/no%20id").await.refused(404, "not_found");
+    api.get(&api.key, "/api/v1/opensips/call/%ff").await.refused(404, "not_found");
+    api.get(&api.key, &format!("/api/v1/opensips/call/{}", "x".repeat(200))).await.refused(404, "not_found");
+    let wrong = api.delete(&api.key, "/api/v1/opensips/health").await;
     assert_eq!(wrong.header("allow"), "GET,HEAD");
     wrong.refused(405, "method_not_allowed");
-    house.delete("", "/api/v1/opensips/health").await.refused(401, "api_key_missing");
+    api.delete("", "/api/v1/opensips/health").await.refused(401, "api_key_missing");
 }
 
 #[tokio::test]
-async fn refusals_of_the_exchange_keep_their_code_and_their_status() {
+async fn refusals_of_the_switch_keep_their_code_and_status() {
     use model::Cause;
-    let house = House::new().await;
+    let api = TestApi::new().await;
     for (cause, status) in [
         (Cause::ConcurrentCallLimit, 429), // S29
         (Cause::NoRoute, 404),             // S194
@@ -206,26 +201,26 @@ async fn refusals_of_the_exchange_keep_their_code_and_their_status() {
         (Cause::EmergencyNotAllowed, 403),
         (Cause::Internal, 500),
     ] {
-        house.exchange.change(|e| e.refuse = Some(cause));
-        let answer = house.post(&house.key, INITIATE, json!({"toNumber": "1002"})).await;
+        api.switch.change(|e| e.refuse = Some(cause));
+        let answer = api.post(&api.key, INITIATE, json!({"toNumber": "1002"})).await;
         assert_eq!(answer.header("retry-after").is_empty(), !matches!(status, 429 | 503), "{cause:?}");
         answer.refused(status, cause.code());
     }
-    house.exchange.change(|e| e.dead = true);
-    house.post(&house.key, INITIATE, json!({"toNumber": "1002"})).await.refused(503, "exchange_unavailable");
-    house.get(&house.key, "/api/v1/opensips/health").await.refused(503, "exchange_unavailable");
-    assert_eq!(house.get("", "/readyz").await.status.as_u16(), 503);
-    // What the exchange is not needed for goes on.
-    house.post(&house.key, CREATE, json!({})).await.ok();
-    house.get(&house.key, "/api/v1/voip/extensions").await.ok();
+    api.switch.change(|e| e.unresponsive = true);
+    api.post(&api.key, INITIATE, json!({"toNumber": "1002"})).await.refused(503, "exchange_unavailable");
+    api.get(&api.key, "/api/v1/opensips/health").await.refused(503, "exchange_unavailable");
+    assert_eq!(api.get("", "/readyz").await.status.as_u16(), 503);
+    // Requests that do not need the switch still work.
+    api.post(&api.key, CREATE, json!({})).await.ok();
+    api.get(&api.key, "/api/v1/voip/extensions").await.ok();
 }
 
 #[tokio::test]
-async fn people_are_answered_in_their_language_and_programs_by_code() {
-    let house = House::new().await;
+async fn errors_have_a_sentence_in_the_clients_language_and_a_stable_code() {
+    let api = TestApi::new().await;
     let ask = |language: &str| {
         let request = request("GET", "/api/v1/opensips/health", "").header("accept-language", language);
-        house.send(request.header("x-request-id", "my-id.7").body(Body::empty()).unwrap())
+        api.send(request.header("x-request-id", "my-id.7").body(Body::empty()).unwrap())
     };
     let spanish = ask("es-CL,es;q=0.9").await;
     assert_eq!((spanish.header("content-language"), spanish.header("x-request-id")), ("es", "my-id.7"));
@@ -235,17 +230,17 @@ async fn people_are_answered_in_their_language_and_programs_by_code() {
     let english = ask("en").await.refused(401, "api_key_missing");
     assert!(english["error"].as_str().unwrap().starts_with("API key missing")); // S23
     let body = json!({"toNumber": "1001", "ringTimeoutSeconds": 0});
-    let refused = house.post(&house.key, INITIATE, body).await.refused(400, "invalid_value");
+    let refused = api.post(&api.key, INITIATE, body).await.refused(400, "invalid_value");
     assert!(refused["error"].as_str().unwrap().starts_with("ringTimeoutSeconds: "));
     let harmful =
         request("GET", "/healthz", "").header("x-request-id", "a b\"c").body(Body::empty()).unwrap();
-    assert!(house.send(harmful).await.header("x-request-id").starts_with("req_"));
+    assert!(api.send(harmful).await.header("x-request-id").starts_with("req_"));
 }
 
 #[tokio::test]
-async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not_told() {
+async fn a_bad_import_line_is_reported_with_its_place_and_without_its_password() {
     const IMPORT: &str = "/api/v1/voip/extensions/import";
-    let house = House::new().await;
+    let api = TestApi::new().await;
     let good = || json!({"extensionNumber": "2001", "username": "anna", "password": "p-long-enough", "userId": "user_1"});
     let bad = |name: &str, value: Value| {
         let mut line = json!({"extensionNumber": "2002", "username": "berta", "password": "hush-hush", "userId": "user_1"});
@@ -270,22 +265,21 @@ async fn a_bad_line_of_an_import_is_named_with_its_place_and_its_password_is_not
         (bad("permissions", json!("admin")), "unknown_field", "extensions[1].permissions"),
         (missing, "missing_field", "extensions[1].userId"),
     ] {
-        let answer = house.post(&house.admin, IMPORT, body.clone()).await;
+        let answer = api.post(&api.admin, IMPORT, body.clone()).await;
         assert!(!answer.text.contains("hush"), "{}", answer.text);
         assert!(!answer.header("x-request-id").is_empty());
         assert_eq!(answer.refused(400, code)["field"], field, "{body}");
     }
-    house
-        .post(&house.admin, IMPORT, bad("extensionNumber", json!("2001")))
+    api.post(&api.admin, IMPORT, bad("extensionNumber", json!("2001")))
         .await
         .refused(409, "extension_exists");
-    assert_eq!(house.app.directory_service().directory().census()[3], 0, "all or nothing");
+    assert_eq!(api.app.directory_service().directory().census()[3], 0, "all or nothing");
     let text = Body::from("x".repeat(33 * 1024 * 1024));
     let large =
-        request("POST", IMPORT, &house.admin).header("content-type", "application/json").body(text).unwrap();
-    house.send(large).await.refused(413, "import_too_large");
-    let made = house.post(&house.admin, IMPORT, bad("displayName", json!("Berta"))).await.ok(); // S40
+        request("POST", IMPORT, &api.admin).header("content-type", "application/json").body(text).unwrap();
+    api.send(large).await.refused(413, "import_too_large");
+    let made = api.post(&api.admin, IMPORT, bad("displayName", json!("Berta"))).await.ok(); // S40
     assert_eq!(made, json!({"success": true, "imported": 2}));
-    let event = house.events(1).await.pop().unwrap();
+    let event = api.events(1).await.pop().unwrap();
     assert_eq!(event.kind, "voip_extensions_imported");
 }

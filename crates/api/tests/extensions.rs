@@ -1,65 +1,63 @@
-//! Extensions: what they may dial, where their calls go, who sees them, and what is told of every change.
+//! Extensions: dial permissions, forwarding, visibility and events.
 
-use crate::house;
+use crate::test_api;
 
-use house::House;
 use serde_json::{Value, json};
+use test_api::TestApi;
 
 const EXTENSIONS: &str = "/api/v1/voip/extensions";
 
-/// A new extension of `user_123`, by its path.
-async fn made(house: &House) -> (String, Value) {
-    let answer = house.post(&house.key, EXTENSIONS, json!({})).await.ok();
+/// Create an extension of `user_123`; returns its path and its JSON.
+async fn made(api: &TestApi) -> (String, Value) {
+    let answer = api.post(&api.key, EXTENSIONS, json!({})).await.ok();
     (format!("{EXTENSIONS}/{}", answer["extension"]["id"].as_str().unwrap()), answer["extension"].clone())
 }
 
 #[tokio::test]
 async fn a_new_extension_dials_everything_but_premium_and_only_an_admin_widens_that() {
     // S188
-    let house = House::new().await;
-    let (path, new) = made(&house).await;
+    let api = TestApi::new().await;
+    let (path, new) = made(&api).await;
     let usual = json!({"internal": true, "national": true, "international": true, "premium": false});
     assert_eq!(new["dialPermissions"], usual);
-    let narrowed = house
-        .json("PATCH", &house.key, &path, &json!({"dialPermissions": {"international": false}}))
-        .await
-        .ok();
+    let narrowed =
+        api.json("PATCH", &api.key, &path, &json!({"dialPermissions": {"international": false}})).await.ok();
     let shut = json!({"internal": true, "national": true, "international": false, "premium": false});
-    assert_eq!(narrowed["extension"]["dialPermissions"], shut, "what is absent stays");
+    assert_eq!(narrowed["extension"]["dialPermissions"], shut, "absent fields are unchanged");
     for wider in [
         json!({"international": true}),
         json!({"premium": true}),
         json!({"national": false, "premium": true}),
     ] {
         let body = json!({ "dialPermissions": wider });
-        let refused = house.put(&house.key, &path, body).await.refused(403, "insufficient_permissions");
+        let refused = api.put(&api.key, &path, body).await.refused(403, "insufficient_permissions");
         assert_eq!(refused["field"], json!("dialPermissions"));
     }
     let body = json!({"dialPermissions": {"international": true, "premium": true}});
-    let widened = house.put(&house.admin, &path, body).await.ok();
+    let widened = api.put(&api.admin, &path, body).await.ok();
     assert_eq!(widened["extension"]["dialPermissions"]["premium"], json!(true));
     assert_eq!(
-        house.get(&house.key, &path).await.ok()["extension"]["dialPermissions"],
+        api.get(&api.key, &path).await.ok()["extension"]["dialPermissions"],
         widened["extension"]["dialPermissions"]
     );
     for bad in [json!({"local": true}), json!({"internal": "yes"}), json!({"premium": 1})] {
-        house.put(&house.admin, &path, json!({ "dialPermissions": bad })).await.refused(400, "invalid_value");
+        api.put(&api.admin, &path, json!({ "dialPermissions": bad })).await.refused(400, "invalid_value");
     }
-    house.put(&house.admin, &path, json!({"dialPermissions": ["national"]})).await.refused(400, "wrong_type");
-    house.put(&house.admin, &path, json!({"dialPermissions": null})).await.refused(400, "wrong_type");
-    let directory = house.store.load_directory().await.unwrap();
-    assert!(directory.extensions().all(|extension| extension.dial_permissions.premium), "it is kept");
+    api.put(&api.admin, &path, json!({"dialPermissions": ["national"]})).await.refused(400, "wrong_type");
+    api.put(&api.admin, &path, json!({"dialPermissions": null})).await.refused(400, "wrong_type");
+    let directory = api.store.load_directory().await.unwrap();
+    assert!(directory.extensions().all(|extension| extension.dial_permissions.premium), "it is stored");
 }
 
 #[tokio::test]
-async fn calls_are_forwarded_in_one_of_four_ways_and_not_just_anywhere() {
+async fn forwarding_has_four_modes_and_rejects_forbidden_targets() {
     // S71
-    let house = House::new().await;
-    let (path, _) = made(&house).await;
-    house.post(&house.key, EXTENSIONS, json!({"extensionNumber": "1870"})).await.ok();
+    let api = TestApi::new().await;
+    let (path, _) = made(&api).await;
+    api.post(&api.key, EXTENSIONS, json!({"extensionNumber": "1870"})).await.ok();
     for mode in ["always", "busy", "noAnswer", "unreachable"] {
         let body = json!({"forwardingEnabled": true, "forwardingNumber": "+1234567890", "forwardingMode": mode, "ringSeconds": 12});
-        let changed = house.put(&house.key, &path, body).await.ok();
+        let changed = api.put(&api.key, &path, body).await.ok();
         assert_eq!(
             (&changed["extension"]["forwardingMode"], &changed["extension"]["ringSeconds"]),
             (&json!(mode), &json!(12))
@@ -77,30 +75,28 @@ async fn calls_are_forwarded_in_one_of_four_ways_and_not_just_anywhere() {
         ("call me", 400, "invalid_value"),
     ] {
         let refused =
-            house.put(&house.key, &path, json!({"forwardingNumber": number})).await.refused(status, code);
+            api.put(&api.key, &path, json!({"forwardingNumber": number})).await.refused(status, code);
         assert_eq!(refused["field"], json!("forwardingNumber"), "{number}");
     }
-    house.put(&house.key, &path, json!({"forwardingNumber": "1870"})).await.ok(); // one of our own
-    house.put(&house.key, &path, json!({"forwardingNumber": null})).await.refused(400, "invalid_value");
-    let off = house
-        .put(&house.key, &path, json!({"forwardingNumber": null, "forwardingEnabled": false}))
-        .await
-        .ok();
+    api.put(&api.key, &path, json!({"forwardingNumber": "1870"})).await.ok(); // a local extension
+    api.put(&api.key, &path, json!({"forwardingNumber": null})).await.refused(400, "invalid_value");
+    let off =
+        api.put(&api.key, &path, json!({"forwardingNumber": null, "forwardingEnabled": false})).await.ok();
     assert_eq!(off["extension"]["forwardingNumber"], Value::Null);
 }
 
 #[tokio::test]
-async fn an_owner_can_be_looked_for_at_up_to_ten_numbers() {
-    let house = House::new().await;
-    let (path, new) = made(&house).await;
+async fn follow_me_takes_up_to_ten_numbers() {
+    let api = TestApi::new().await;
+    let (path, new) = made(&api).await;
     assert_eq!(new["followMe"], Value::Null, "off by default");
     let wish = json!({"mode": "simultaneous", "numbers": [{"number": "1003", "ringSeconds": 15}, {"number": "+14155238886", "ringSeconds": 20}]});
-    let set = house.put(&house.key, &path, json!({ "followMe": wish })).await.ok();
+    let set = api.put(&api.key, &path, json!({ "followMe": wish })).await.ok();
     assert_eq!(set["extension"]["followMe"], wish);
-    let kept = house.put(&house.key, &path, json!({"displayName": "Ana"})).await.ok();
-    assert_eq!(kept["extension"]["followMe"], wish, "what is absent stays");
+    let kept = api.put(&api.key, &path, json!({"displayName": "Ana"})).await.ok();
+    assert_eq!(kept["extension"]["followMe"], wish, "absent fields are unchanged");
     let short = json!({"numbers": [{"number": "1003"}]});
-    let set = house.put(&house.key, &path, json!({ "followMe": short })).await.ok();
+    let set = api.put(&api.key, &path, json!({ "followMe": short })).await.ok();
     let whole = json!({"mode": "sequential", "numbers": [{"number": "1003", "ringSeconds": 20}]});
     assert_eq!(set["extension"]["followMe"], whole);
     let many: Vec<Value> = (0..11).map(|n| json!({"number": format!("10{n:02}")})).collect();
@@ -114,55 +110,55 @@ async fn an_owner_can_be_looked_for_at_up_to_ten_numbers() {
         json!({"numbers": [{"number": "1003", "extra": 1}]}),
         json!({"mode": "random", "numbers": [{"number": "1003"}]}),
     ] {
-        house.put(&house.key, &path, json!({ "followMe": bad })).await.refused(400, "invalid_value");
+        api.put(&api.key, &path, json!({ "followMe": bad })).await.refused(400, "invalid_value");
     }
     for (number, code) in [("911", "emergency_not_allowed"), ("+882161234567", "number_blocked")] {
         let body = json!({"followMe": {"numbers": [{"number": number}]}});
-        let refused = house.put(&house.key, &path, body).await.refused(403, code);
+        let refused = api.put(&api.key, &path, body).await.refused(403, code);
         assert_eq!(refused["field"], json!("followMe"));
     }
-    let directory = house.store.load_directory().await.unwrap();
-    assert!(directory.extensions().all(|extension| extension.follow_me.is_some()), "it is kept");
-    let off = house.put(&house.key, &path, json!({"followMe": null})).await.ok();
+    let directory = api.store.load_directory().await.unwrap();
+    assert!(directory.extensions().all(|extension| extension.follow_me.is_some()), "it is stored");
+    let off = api.put(&api.key, &path, json!({"followMe": null})).await.ok();
     assert_eq!(off["extension"]["followMe"], Value::Null);
 }
 
 #[tokio::test]
 async fn put_and_patch_change_what_they_name_and_leave_the_rest() {
     // S66
-    let house = House::new().await;
-    let (path, _) = made(&house).await;
-    house.put(&house.key, &path, json!({"ringSeconds": 42, "callWaiting": false})).await.ok();
-    let patched = house.json("PATCH", &house.key, &path, &json!({"doNotDisturb": true})).await.ok();
+    let api = TestApi::new().await;
+    let (path, _) = made(&api).await;
+    api.put(&api.key, &path, json!({"ringSeconds": 42, "callWaiting": false})).await.ok();
+    let patched = api.json("PATCH", &api.key, &path, &json!({"doNotDisturb": true})).await.ok();
     let shown = &patched["extension"];
     assert_eq!(
         (&shown["ringSeconds"], &shown["callWaiting"], &shown["doNotDisturb"], &shown["voicemailEnabled"]),
         (&json!(42), &json!(false), &json!(true), &json!(true))
     );
-    house.json("PATCH", &house.key, &path, &json!({"status": "busy"})).await.refused(400, "invalid_value"); // S70: derived
-    house.json("PATCH", &house.key, &path, &json!({"username": "x"})).await.refused(400, "unknown_field");
-    let off = house.put(&house.key, &path, json!({"status": "inactive"})).await.ok();
+    api.json("PATCH", &api.key, &path, &json!({"status": "busy"})).await.refused(400, "invalid_value"); // S70: derived
+    api.json("PATCH", &api.key, &path, &json!({"username": "x"})).await.refused(400, "unknown_field");
+    let off = api.put(&api.key, &path, json!({"status": "inactive"})).await.ok();
     assert_eq!(off["extension"]["status"], json!("inactive"));
 }
 
 #[tokio::test]
 async fn an_admin_lists_all_page_by_page_and_others_their_own() {
     // S69
-    let house = House::new().await;
-    for (key, count) in [(&house.key, 3), (&house.stranger, 2)] {
+    let api = TestApi::new().await;
+    for (key, count) in [(&api.key, 3), (&api.other_key, 2)] {
         for _ in 0..count {
-            house.post(key, EXTENSIONS, json!({})).await.ok();
+            api.post(key, EXTENSIONS, json!({})).await.ok();
         }
     }
     let count = |answer: &Value| answer["extensions"].as_array().unwrap().len();
-    assert_eq!(count(&house.get(&house.key, EXTENSIONS).await.ok()), 3);
-    assert_eq!(count(&house.get(&house.stranger, EXTENSIONS).await.ok()), 2);
-    house.get(&house.key, &format!("{EXTENSIONS}?scope=all")).await.refused(403, "insufficient_permissions");
-    assert_eq!(count(&house.get(&house.admin, &format!("{EXTENSIONS}?scope=all")).await.ok()), 5);
-    assert_eq!(count(&house.get(&house.admin, &format!("{EXTENSIONS}?scope=own")).await.ok()), 0);
+    assert_eq!(count(&api.get(&api.key, EXTENSIONS).await.ok()), 3);
+    assert_eq!(count(&api.get(&api.other_key, EXTENSIONS).await.ok()), 2);
+    api.get(&api.key, &format!("{EXTENSIONS}?scope=all")).await.refused(403, "insufficient_permissions");
+    assert_eq!(count(&api.get(&api.admin, &format!("{EXTENSIONS}?scope=all")).await.ok()), 5);
+    assert_eq!(count(&api.get(&api.admin, &format!("{EXTENSIONS}?scope=own")).await.ok()), 0);
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = house.get(&house.admin, &format!("{EXTENSIONS}?limit=2{cursor}")).await.ok();
+        let page = api.get(&api.admin, &format!("{EXTENSIONS}?limit=2{cursor}")).await.ok();
         assert!(count(&page) <= 2);
         seen.extend(
             page["extensions"]
@@ -180,44 +176,37 @@ async fn an_admin_lists_all_page_by_page_and_others_their_own() {
 #[tokio::test]
 async fn a_reset_password_is_shown_once_and_only_in_its_answer() {
     // S75
-    let house = House::new().await;
-    let (path, new) = made(&house).await;
+    let api = TestApi::new().await;
+    let (path, new) = made(&api).await;
     let old = new["sipCredentials"]["password"].as_str().unwrap();
-    let reset = house.post(&house.key, &format!("{path}/credentials/reset"), json!({})).await.ok();
+    let reset = api.post(&api.key, &format!("{path}/credentials/reset"), json!({})).await.ok();
     let credentials = &reset["extension"]["sipCredentials"];
     let password = credentials["password"].as_str().unwrap();
     assert!(password.len() == 16 && password != old); // S40
-    assert_eq!(credentials["username"], new["sipCredentials"]["username"], "phones keep their name");
-    let shown = house.get(&house.key, &path).await.ok();
+    assert_eq!(credentials["username"], new["sipCredentials"]["username"], "the user name is unchanged");
+    let shown = api.get(&api.key, &path).await.ok();
     assert!(shown["extension"]["sipCredentials"].get("password").is_none());
-    house
-        .post(&house.stranger, &format!("{path}/credentials/reset"), json!({}))
-        .await
-        .refused(404, "not_found");
+    api.post(&api.other_key, &format!("{path}/credentials/reset"), json!({})).await.refused(404, "not_found");
     let username = credentials["username"].as_str().unwrap();
-    let ha1 = house.exchange.see(|e| e.directory.credential(username).unwrap().ha1.clone());
-    assert_eq!(
-        ha1,
-        model::Ha1::new(username, "sip.nexus-core.com", password),
-        "the exchange knows it at once"
-    );
-    let events = house.events(5).await;
+    let ha1 = api.switch.read(|e| e.directory.credential(username).unwrap().ha1.clone());
+    assert_eq!(ha1, model::Ha1::new(username, "sip.nexus-core.com", password), "the switch has it at once");
+    let events = api.events(5).await;
     let told = format!("{events:?}");
     assert!(told.contains("sip_credentials_reset") && !told.contains(password) && !told.contains(old));
 }
 
 #[tokio::test]
-async fn every_change_is_told_with_what_was_and_what_is() {
+async fn every_change_has_an_event_with_old_and_new_values() {
     // S74, S90, S91
-    let house = House::new().await;
-    let (path, _) = made(&house).await;
+    let api = TestApi::new().await;
+    let (path, _) = made(&api).await;
     let body = json!({
         "forwardingEnabled": true, "forwardingNumber": "+1234567890", "dialPermissions": {"international": false},
         "followMe": {"numbers": [{"number": "1003"}]}
     });
-    house.put(&house.key, &path, body).await.ok();
-    house.delete(&house.key, &path).await.ok();
-    let events = house.events(6).await;
+    api.put(&api.key, &path, body).await.ok();
+    api.delete(&api.key, &path).await.ok();
+    let events = api.events(6).await;
     let [.., updated, deleted] = events.as_slice() else { panic!() };
     assert_eq!(
         (updated.kind.as_str(), deleted.kind.as_str()),

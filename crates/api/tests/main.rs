@@ -1,18 +1,19 @@
-//! The integration tests of this crate in one binary: it is linked once, and its tests share one pool of threads.
+//! Integration tests of this crate, in one binary: it is linked once, and its tests share one thread pool.
 
 mod announcements;
 mod bad_input;
 mod bodies;
 mod calls;
+mod conventions;
+mod directory_service;
 mod documents;
 mod events;
+mod examples;
 mod extensions;
 mod guard;
-mod house;
 mod idempotency;
 mod keys;
 mod matrix;
-mod office;
 mod openapi;
 mod pages;
 mod permissions;
@@ -20,8 +21,7 @@ mod rate_limits;
 mod recurring_calls;
 mod reference;
 mod stats;
-mod tour;
+mod test_api;
 mod trunks;
 mod voicemail;
 mod webhooks;
-mod words;

@@ -1,13 +1,13 @@
-//! Every route with everything that it should refuse, out of its own description: whoever adds a route adds it to these tests.
+//! Every route of the document with requests that it must reject. A new route is covered automatically.
 
 mod foreign;
-use crate::house;
+use crate::test_api;
 
 use std::collections::BTreeMap;
 
-use house::things::{message, recording, sound};
-use house::{House, call_record};
 use serde_json::{Map, Value, json};
+use test_api::fixtures::{message, recording, sound};
+use test_api::{TestApi, call_record};
 
 struct Operation {
     method: String,
@@ -17,9 +17,9 @@ struct Operation {
     needs: String,
 }
 
-async fn operations(house: &House) -> Vec<Operation> {
+async fn operations(api: &TestApi) -> Vec<Operation> {
     let mut all = Vec::new();
-    for (template, item) in house.document().await["paths"].as_object().unwrap() {
+    for (template, item) in api.document().await["paths"].as_object().unwrap() {
         for (method, described) in item.as_object().unwrap() {
             let content = &described["requestBody"]["content"]["application/json"];
             let body = if content["example"].is_object() { content["example"].clone() } else { json!({}) };
@@ -31,35 +31,33 @@ async fn operations(house: &House) -> Vec<Operation> {
     all
 }
 
-/// Things of `user_123`, by the beginning of the paths that name them.
-struct Things(Vec<(String, String)>);
+/// Ids of objects of `user_123`, by the path prefix that names them.
+struct Fixtures(Vec<(String, String)>);
 
-impl Things {
-    async fn new(house: &House) -> Things {
+impl Fixtures {
+    async fn new(api: &TestApi) -> Fixtures {
         let id = |made: &Value, noun: &str| made[noun]["id"].as_str().unwrap().to_owned();
-        let post = async |path: &str, body: Value| house.post(&house.key, path, body).await.ok();
+        let post = async |path: &str, body: Value| api.post(&api.key, path, body).await.ok();
         let key = post("/api/v1/keys/voip/generate", json!({})).await;
         let extension = post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4711"})).await;
         let hook = post("/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await;
         post("/api/v1/voip/extensions/create", json!({"extensionNumber": "4712"})).await;
-        house.store.fan_out(house.now()).await.unwrap();
+        api.store.fan_out(api.now()).await.unwrap();
         let trunk = json!({"name": "Carrier", "hosts": [{"host": "sip.carrier.example"}]});
-        let trunk = house.post(&house.admin, "/api/v1/trunks", trunk).await.ok();
+        let trunk = api.post(&api.admin, "/api/v1/trunks", trunk).await.ok();
         let calls = format!("/api/v1/voip/extensions/{}/recurring-calls", id(&extension, "extension"));
         let daily = json!({"frequency": "daily", "time": "09:00", "timezone": "America/New_York"});
         let recurring = post(&calls, json!({"destinationNumber": "4712", "schedule": daily})).await;
-        let recorded = recording(house).await;
-        let sound = sound(house, &id(&extension, "extension")).await;
-        let message = message(house, &id(&extension, "extension")).await;
+        let recorded = recording(api).await;
+        let sound = sound(api, &id(&extension, "extension")).await;
+        let message = message(api, &id(&extension, "extension")).await;
         let deliveries = format!("/api/v1/webhooks/{}/deliveries", id(&hook, "webhook"));
         let delivery =
-            house.get(&house.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
-        house
-            .exchange
-            .change(|e| e.calls.push(call_record("session_1736936999_a", "user_123", house::BEGIN)));
+            api.get(&api.key, &deliveries).await.ok()["deliveries"][0]["id"].as_str().unwrap().to_owned();
+        api.switch.change(|e| e.calls.push(call_record("session_1736936999_a", "user_123", test_api::BEGIN)));
         let call = String::from("session_1736936999_a");
         let thing = |prefix: &str, id: String| (prefix.to_owned(), id);
-        Things(vec![
+        Fixtures(vec![
             thing("/api/v1/keys/{id}", id(&key, "key")),
             thing("/api/v1/voip/extensions/user/{id}", "user_123".into()),
             thing("/api/v1/voip/extensions/{id}", id(&extension, "extension")),
@@ -75,8 +73,8 @@ impl Things {
         ])
     }
 
-    /// The path of a thing of `user_123`. A noun that is not in the list is made with the example of the route that makes it.
-    async fn path(&mut self, house: &House, operations: &[Operation], template: &str) -> String {
+    /// The path of an object of `user_123`. A missing object is created with the example of the route that creates it.
+    async fn path(&mut self, api: &TestApi, operations: &[Operation], template: &str) -> String {
         let begins = |template: &str, prefix: &str| {
             template == prefix || template.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
         };
@@ -85,11 +83,9 @@ impl Things {
             let makes = |o: &&Operation| {
                 o.method == "POST" && (o.template == noun || o.template == format!("{noun}/create"))
             };
-            let maker = operations
-                .iter()
-                .find(makes)
-                .unwrap_or_else(|| panic!("{template}: say in Things how one is made"));
-            let made = house.post(&house.key, &maker.template, maker.body.clone()).await.ok();
+            let maker =
+                operations.iter().find(makes).unwrap_or_else(|| panic!("{template}: add one to Fixtures"));
+            let made = api.post(&api.key, &maker.template, maker.body.clone()).await.ok();
             let id = made
                 .as_object()
                 .unwrap()
@@ -111,23 +107,23 @@ impl Things {
     }
 }
 
-/// Whether a refusal names this field, or one within it.
+/// Whether an error names this field, or one within it.
 fn is_at(refused: &Value, name: &str) -> bool {
     let rest = refused.as_str().and_then(|field| field.strip_prefix(name));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[tokio::test]
-async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
-    let house = House::new().await;
-    let operations = operations(&house).await;
-    let mut things = Things::new(&house).await;
+async fn objects_of_another_user_are_not_found_on_any_route() {
+    let api = TestApi::new().await;
+    let operations = operations(&api).await;
+    let mut fixtures = Fixtures::new(&api).await;
     let mut before = BTreeMap::new();
     let mut tried = 0;
     for operation in operations.iter().filter(|o| o.template.contains('{')) {
-        let path = things.path(&house, &operations, &operation.template).await;
+        let path = fixtures.path(&api, &operations, &operation.template).await;
         if operation.method == "GET" {
-            before.insert(path.clone(), house.get(&house.key, &path).await);
+            before.insert(path.clone(), api.get(&api.key, &path).await);
         }
         let missing = operation
             .template
@@ -135,21 +131,21 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
             .replace("{messageId}", "nothing_3")
             .replace("{id}", "nothing_1")
             .replace("{delivery}", "nothing_2");
-        let foreign = house.json(&operation.method, &house.stranger, &path, &operation.body).await;
-        let missing = house.json(&operation.method, &house.stranger, &missing, &operation.body).await;
-        // S25, security.md row 21: the same refusal, so that nobody learns which ids there are.
-        let what = |answer: &house::Answer| (answer.status.as_u16(), answer.json()["code"].clone());
+        let foreign = api.json(&operation.method, &api.other_key, &path, &operation.body).await;
+        let missing = api.json(&operation.method, &api.other_key, &missing, &operation.body).await;
+        // S25, security.md row 21: the same error, so that the existence of an id is not revealed.
+        let what = |answer: &test_api::Answer| (answer.status.as_u16(), answer.json()["code"].clone());
         let place = format!("{} {}", operation.method, operation.template);
         assert_eq!(what(&foreign), what(&missing), "{place}");
         assert!(matches!(foreign.status.as_u16(), 403 | 404), "{place}: {}", foreign.text);
-        // The two refusals that say nothing of the thing: who asks is no administrator, or names another user.
+        // The two errors that reveal nothing about the object: no admin key, or another user in the path.
         let told_by_path = operation.needs == "admin" || operation.template.contains("user/{id}");
         assert!(foreign.status == 404 || told_by_path, "{place}: {}", foreign.text);
         tried += 1;
     }
     assert!(tried > 15, "{tried}");
     for (path, answer) in before {
-        let now = house.get(&house.key, &path).await;
+        let now = api.get(&api.key, &path).await;
         assert_eq!(now.status, answer.status, "{path}");
         if !path.ends_with("/usage") && answer.text.starts_with('{') {
             assert_eq!(
@@ -162,12 +158,12 @@ async fn what_belongs_to_somebody_else_is_as_good_as_missing_on_every_route() {
 }
 
 #[tokio::test]
-async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fault() {
-    let house = House::new().await;
-    let operations = operations(&house).await;
-    let mut things = Things::new(&house).await;
+async fn any_field_value_is_accepted_or_rejected_by_name_and_never_causes_a_500() {
+    let api = TestApi::new().await;
+    let operations = operations(&api).await;
+    let mut fixtures = Fixtures::new(&api).await;
     let long = "x".repeat(10_000);
-    // What is wrong in every field of that type, and what some fields may hold.
+    // Values that are wrong for every field of the type, and values that some fields accept.
     let never = |kind: &str| -> Vec<Value> {
         let mut values = vec![json!({"a": 1}), json!([[1]]), json!([{}])];
         if kind != "string" {
@@ -199,17 +195,17 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
     let mut tried = 0;
     for operation in operations.iter().filter(|o| o.schema["properties"].is_object()) {
         let path = if operation.template.contains('{') {
-            things.path(&house, &operations, &operation.template).await
+            fixtures.path(&api, &operations, &operation.template).await
         } else {
             operation.template.clone()
         };
         let send = async |body: Value| {
             let stored = async || {
-                let hooks = house.store.webhooks(None).await.unwrap();
-                (house.app.directory_service().directory().census(), hooks)
+                let hooks = api.store.webhooks(None).await.unwrap();
+                (api.app.directory_service().directory().census(), hooks)
             };
             let before = stored().await;
-            let answer = house.json(&operation.method, &house.admin, &path, &body).await;
+            let answer = api.json(&operation.method, &api.admin, &path, &body).await;
             let place = format!("{} {path} {body:.200}", operation.method);
             assert!(answer.status.as_u16() < 500, "{place}: {}", answer.text); // S27
             if !answer.status.is_success() {
@@ -257,17 +253,17 @@ async fn whatever_stands_in_a_field_is_taken_or_refused_by_name_and_never_our_fa
 }
 
 #[tokio::test]
-async fn every_example_of_a_request_is_one_that_is_taken() {
-    let house = House::new().await;
-    let operations = operations(&house).await;
-    let mut things = Things::new(&house).await;
+async fn every_request_example_is_accepted() {
+    let api = TestApi::new().await;
+    let operations = operations(&api).await;
+    let mut fixtures = Fixtures::new(&api).await;
     for operation in operations.iter().filter(|o| o.schema.is_object()) {
         let path = if operation.template.contains('{') {
-            things.path(&house, &operations, &operation.template).await
+            fixtures.path(&api, &operations, &operation.template).await
         } else {
             operation.template.clone()
         };
-        let answer = house.json(&operation.method, &house.admin, &path, &operation.body).await;
+        let answer = api.json(&operation.method, &api.admin, &path, &operation.body).await;
         assert!(
             answer.status.as_u16() != 400,
             "{} {path} {}: {}",

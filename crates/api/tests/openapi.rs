@@ -1,24 +1,24 @@
-//! The document and the router know the same routes. (That every answered status is documented is checked by every other test.)
+//! The document and the router have the same routes. (Every other test checks that the status of its responses is documented.)
 
-use crate::house;
+use crate::test_api;
 
 use std::collections::BTreeSet;
 
-use house::House;
 use serde_json::{Value, json};
+use test_api::TestApi;
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 #[tokio::test]
 async fn every_documented_route_answers_and_no_other_method_does() {
-    let house = House::new().await;
-    let document = house.document().await;
+    let api = TestApi::new().await;
+    let document = api.document().await;
     assert_eq!(document["openapi"], json!("3.1.0"));
     for (template, item) in document["paths"].as_object().unwrap() {
         let path = template.replace("{id}", "unknown");
         for method in METHODS {
             let documented = item.get(method.to_ascii_lowercase()).is_some();
-            let answer = house.json(method, &house.admin, &path, &json!({})).await;
+            let answer = api.json(method, &api.admin, &path, &json!({})).await;
             assert_eq!(answer.status.as_u16() != 405, documented, "{method} {template}: {}", answer.text);
             if !documented {
                 let allowed: BTreeSet<&str> = answer.header("allow").split(',').collect();
@@ -32,8 +32,8 @@ async fn every_documented_route_answers_and_no_other_method_does() {
 
 #[tokio::test]
 async fn the_documents_routes_are_all_there() {
-    let house = House::new().await;
-    let document = house.document().await;
+    let api = TestApi::new().await;
+    let document = api.document().await;
     for (method, path) in [
         ("post", "/api/v1/opensips/start"),
         ("get", "/api/v1/opensips/status"),
@@ -61,7 +61,7 @@ async fn the_documents_routes_are_all_there() {
 }
 
 #[tokio::test]
-async fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
+async fn every_reference_resolves_and_every_operation_id_is_unique() {
     fn references(value: &Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(object) => {
@@ -74,8 +74,8 @@ async fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_o
             _ => {}
         }
     }
-    let house = House::new().await;
-    let document = house.document().await;
+    let api = TestApi::new().await;
+    let document = api.document().await;
     let mut found = BTreeSet::new();
     references(document, &mut found);
     assert!(found.len() > 15, "{found:?}");

@@ -1,12 +1,12 @@
-//! Figures about calls (S192).
+//! Call statistics (S192).
 
-use crate::house;
+use crate::test_api;
 
 use base::Timestamp;
-use house::{BEGIN, House, call_record};
 use model::journal::Record;
 use model::{CallStatus, Cause, LegRecord, LegRole, Quality};
 use serde_json::json;
+use test_api::{BEGIN, TestApi, call_record};
 
 fn closed(id: &str, user: &str, ago: i64, talk: Option<i64>, mos: Option<f32>) -> Record {
     let at = |seconds: i64| Timestamp::from_micros((BEGIN - ago + seconds) * 1_000_000);
@@ -32,8 +32,8 @@ fn closed(id: &str, user: &str, ago: i64, talk: Option<i64>, mos: Option<f32>) -
 }
 
 #[tokio::test]
-async fn figures_are_of_ones_own_calls_of_the_last_day() {
-    let house = House::new().await;
+async fn statistics_cover_the_users_own_calls_of_the_last_day() {
+    let api = TestApi::new().await;
     let calls = [
         closed("session_1_a", "user_123", 60, Some(90), Some(4.4)),
         closed("session_2_b", "user_123", 7200, Some(30), Some(3.0)),
@@ -41,9 +41,9 @@ async fn figures_are_of_ones_own_calls_of_the_last_day() {
         closed("session_4_d", "stranger", 60, None, None),
         closed("session_5_e", "user_123", 200_000, Some(500), Some(1.0)),
     ];
-    house.store.feed(&calls).await.unwrap();
-    house.exchange.change(|e| e.calls.push(call_record("session_6_f", "user_123", BEGIN)));
-    let stats = house.get(&house.key, "/api/v1/stats").await.ok()["stats"].clone();
+    api.store.feed(&calls).await.unwrap();
+    api.switch.change(|e| e.calls.push(call_record("session_6_f", "user_123", BEGIN)));
+    let stats = api.get(&api.key, "/api/v1/stats").await.ok()["stats"].clone();
     assert_eq!(
         (&stats["calls"], &stats["answered"], &stats["activeCalls"]),
         (&json!(3), &json!(2), &json!(1))
@@ -62,10 +62,10 @@ async fn figures_are_of_ones_own_calls_of_the_last_day() {
         (&hours[23]["calls"], &hours[21]["calls"], &hours[21]["answered"]),
         (&json!(1), &json!(2), &json!(1))
     );
-    let all = house.get(&house.admin, "/api/v1/stats").await.ok();
+    let all = api.get(&api.admin, "/api/v1/stats").await.ok();
     assert_eq!(all["stats"]["calls"], json!(4));
-    let none = house.key_of("nobody", &[model::Permission::Call]).await;
-    let stats = house.get(&none, "/api/v1/stats").await.ok()["stats"].clone();
+    let none = api.key_of("nobody", &[model::Permission::Call]).await;
+    let stats = api.get(&none, "/api/v1/stats").await.ok()["stats"].clone();
     assert_eq!(
         (&stats["asr"], &stats["acd"], &stats["activeCalls"]),
         (&json!(null), &json!(null), &json!(0))

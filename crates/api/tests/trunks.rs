@@ -1,10 +1,10 @@
-//! Trunks over the API: made, shown without their secrets, changed and removed by an administrator.
+//! Trunks over the API: created, read without secrets, changed and deleted by an administrator.
 
-use crate::house;
+use crate::test_api;
 
-use house::House;
 use model::{Change, SealKey};
 use serde_json::{Value, json};
+use test_api::TestApi;
 
 const TRUNKS: &str = "/api/v1/trunks";
 
@@ -17,17 +17,17 @@ fn carrier() -> Value {
     })
 }
 
-async fn made(house: &House) -> (String, Value) {
-    let answer = house.post(&house.admin, TRUNKS, carrier()).await.ok();
+async fn made(api: &TestApi) -> (String, Value) {
+    let answer = api.post(&api.admin, TRUNKS, carrier()).await.ok();
     let trunk = answer["trunk"].clone();
     (format!("{TRUNKS}/{}", trunk["id"].as_str().unwrap()), trunk)
 }
 
 // S107, S121, S122, S123
 #[tokio::test]
-async fn a_trunk_is_shown_as_it_was_made_and_its_password_nowhere() {
-    let house = House::new().await;
-    let (path, trunk) = made(&house).await;
+async fn a_trunk_is_returned_as_created_and_never_with_its_password() {
+    let api = TestApi::new().await;
+    let (path, trunk) = made(&api).await;
     assert!(trunk["id"].as_str().unwrap().starts_with("trunk_"));
     assert_eq!((&trunk["hasPassword"], &trunk["registerExpires"]), (&json!(true), &json!(600)));
     assert_eq!(trunk["hosts"][0]["weight"], 60);
@@ -36,21 +36,21 @@ async fn a_trunk_is_shown_as_it_was_made_and_its_password_nowhere() {
         json!({"host": "203.0.113.9", "port": null, "transport": "udp", "priority": 10, "weight": 10})
     );
     assert_eq!(trunk["sources"], json!(["203.0.113.0/24"]));
-    let shown = house.get(&house.admin, &path).await;
-    let listed = house.get(&house.admin, TRUNKS).await;
+    let shown = api.get(&api.admin, &path).await;
+    let listed = api.get(&api.admin, TRUNKS).await;
     for answer in [&shown, &listed] {
         assert!(!answer.text.contains("planted-secret"), "{}", answer.text);
     }
     assert_eq!(shown.ok()["trunk"]["status"]["state"], "up");
-    let events = house.events(1).await;
+    let events = api.events(1).await;
     assert_eq!(
         (events.last().unwrap().kind.as_str(), events.last().unwrap().subject.as_str()),
         ("trunk_created", trunk["id"].as_str().unwrap())
     );
     assert!(!format!("{events:?}").contains("planted-secret"));
 
-    // The exchange gets it sealed, and can open it with the key of the house and for this trunk only.
-    let change = house.exchange.see(|e| e.published.last().unwrap()[0].clone());
+    // The switch gets it encrypted, and can decrypt it only with the server's key and for this trunk.
+    let change = api.switch.read(|e| e.published.last().unwrap()[0].clone());
     let Change::Trunk(sent) = change else { panic!("{change:?}") };
     assert!(!serde_json::to_string(&sent).unwrap().contains("planted-secret"));
     let opened = sent.password.as_ref().unwrap().open(&SealKey::default(), sent.id.as_str());
@@ -59,23 +59,23 @@ async fn a_trunk_is_shown_as_it_was_made_and_its_password_nowhere() {
 }
 
 #[tokio::test]
-async fn a_change_leaves_the_rest_as_it_is_and_null_takes_away() {
-    let house = House::new().await;
-    let (path, _) = made(&house).await;
+async fn a_change_keeps_absent_fields_and_null_clears() {
+    let api = TestApi::new().await;
+    let (path, _) = made(&api).await;
     let change = json!({"priority": 5, "enabled": false, "maxChannels": null, "callerId": "pass"});
-    let trunk = house.put(&house.admin, &path, change).await.ok()["trunk"].clone();
+    let trunk = api.put(&api.admin, &path, change).await.ok()["trunk"].clone();
     assert_eq!(
         (&trunk["priority"], &trunk["enabled"], &trunk["maxChannels"]),
         (&json!(5), &json!(false), &Value::Null)
     );
     assert_eq!((&trunk["username"], &trunk["hasPassword"]), (&json!("trunkuser"), &json!(true)));
     let bare = json!({"username": null, "password": null, "register": false});
-    let trunk = house.json("PATCH", &house.admin, &path, &bare).await.ok()["trunk"].clone();
+    let trunk = api.json("PATCH", &api.admin, &path, &bare).await.ok()["trunk"].clone();
     assert_eq!((&trunk["hasPassword"], &trunk["register"]), (&json!(false), &json!(false)));
-    house.delete(&house.admin, &path).await.ok();
-    house.get(&house.admin, &path).await.refused(404, "not_found");
-    house.delete(&house.admin, &path).await.refused(404, "not_found");
-    let kinds: Vec<String> = house.events(1).await.into_iter().map(|event| event.kind).collect();
+    api.delete(&api.admin, &path).await.ok();
+    api.get(&api.admin, &path).await.refused(404, "not_found");
+    api.delete(&api.admin, &path).await.refused(404, "not_found");
+    let kinds: Vec<String> = api.events(1).await.into_iter().map(|event| event.kind).collect();
     assert!(
         kinds.contains(&"trunk_updated".to_owned()) && kinds.contains(&"trunk_deleted".to_owned()),
         "{kinds:?}"
@@ -83,8 +83,8 @@ async fn a_change_leaves_the_rest_as_it_is_and_null_takes_away() {
 }
 
 #[tokio::test]
-async fn what_is_no_trunk_is_refused_with_its_field() {
-    let house = House::new().await;
+async fn an_invalid_trunk_is_rejected_with_the_field() {
+    let api = TestApi::new().await;
     for (field, value) in [
         ("hosts", json!([])),
         ("hosts", json!([{"host": "sip:carrier.example"}])),
@@ -104,40 +104,37 @@ async fn what_is_no_trunk_is_refused_with_its_field() {
     ] {
         let mut body = carrier();
         body[field] = value.clone();
-        let refusal = house.post(&house.admin, TRUNKS, body).await.refused(400, "invalid_value");
+        let refusal = api.post(&api.admin, TRUNKS, body).await.refused(400, "invalid_value");
         assert_eq!(refusal["field"], field, "{value}");
     }
     let mut half = carrier();
     half.as_object_mut().unwrap().remove("password");
-    assert_eq!(
-        house.post(&house.admin, TRUNKS, half).await.refused(400, "invalid_value")["field"],
-        "password"
-    );
+    assert_eq!(api.post(&api.admin, TRUNKS, half).await.refused(400, "invalid_value")["field"], "password");
     let mut nobody = carrier();
     nobody["callerId"] = json!("fixed");
     nobody.as_object_mut().unwrap().remove("callerNumber");
     assert_eq!(
-        house.post(&house.admin, TRUNKS, nobody).await.refused(400, "invalid_value")["field"],
+        api.post(&api.admin, TRUNKS, nobody).await.refused(400, "invalid_value")["field"],
         "callerNumber"
     );
-    house.post(&house.admin, TRUNKS, json!({"name": "x"})).await.refused(400, "missing_field");
-    house.post(&house.admin, TRUNKS, json!({"name": "x", "sealed": 1})).await.refused(400, "unknown_field");
-    assert!(house.app.directory_service().directory().trunks().next().is_none());
+    api.post(&api.admin, TRUNKS, json!({"name": "x"})).await.refused(400, "missing_field");
+    api.post(&api.admin, TRUNKS, json!({"name": "x", "sealed": 1})).await.refused(400, "unknown_field");
+    assert!(api.app.directory_service().directory().trunks().next().is_none());
 }
 
 #[tokio::test]
-async fn a_test_tells_what_the_hosts_said_and_the_status_names_every_trunk() {
-    let house = House::new().await;
-    let (path, trunk) = made(&house).await;
-    let tested = house.post(&house.admin, &format!("{path}/test"), json!({})).await.ok();
+async fn a_test_returns_the_state_of_the_hosts_and_the_status_lists_every_trunk() {
+    let api = TestApi::new().await;
+    let (path, trunk) = made(&api).await;
+    let tested = api.post(&api.admin, &format!("{path}/test"), json!({})).await.ok();
     let status = &tested["trunk"]["status"];
     assert_eq!(
         (&status["hosts"][0]["lastStatus"], &status["hosts"][0]["roundTripMs"]),
         (&json!(200), &json!(12.0))
     );
     assert_eq!((&status["registration"], &status["registrationStatus"]), (&json!("failed"), &json!(403)));
-    house.post(&house.admin, "/api/v1/trunks/trunk_9/test", json!({})).await.refused(404, "not_found");
-    let status = house.get(&house.key, "/api/v1/opensips/status").await.ok();
+    api.post(&api.admin, "/api/v1/trunks/trunk_9/test", json!({})).await.refused(404, "not_found");
+    let status = api.get(&api.key, "/api/v1/opensips/status").await.ok();
     assert_eq!(
         status["trunks"],
         json!([
@@ -148,11 +145,11 @@ async fn a_test_tells_what_the_hosts_said_and_the_status_names_every_trunk() {
 
 // security.md rows 7 and 31
 #[tokio::test]
-async fn a_test_call_is_watched_to_its_end_and_forbidden_numbers_are_not_called() {
-    let house = House::new().await;
-    let (path, _) = made(&house).await;
+async fn a_test_call_reports_its_result_and_forbidden_numbers_are_not_called() {
+    let api = TestApi::new().await;
+    let (path, _) = made(&api).await;
     let test = format!("{path}/test");
-    let told = house.post(&house.admin, &test, json!({"number": "+34912345678"})).await.ok();
+    let told = api.post(&api.admin, &test, json!({"number": "+34912345678"})).await.ok();
     let call = &told["call"];
     assert_eq!((&call["answered"], &call["code"]), (&json!(false), &json!("busy")));
     assert_eq!(
@@ -161,19 +158,19 @@ async fn a_test_call_is_watched_to_its_end_and_forbidden_numbers_are_not_called(
     );
     assert_eq!(call["steps"], json!(["trunk: it answers 486"]));
     for (number, code) in [("+8821312345678", "number_blocked"), ("112", "emergency_not_allowed")] {
-        house.post(&house.admin, &test, json!({ "number": number })).await.refused(403, code);
+        api.post(&api.admin, &test, json!({ "number": number })).await.refused(403, code);
     }
-    house.post(&house.admin, &test, json!({"number": "call me"})).await.refused(400, "invalid_value");
-    let without = house.post(&house.admin, &test, json!({})).await.ok();
+    api.post(&api.admin, &test, json!({"number": "call me"})).await.refused(400, "invalid_value");
+    let without = api.post(&api.admin, &test, json!({})).await.ok();
     assert_eq!(without["call"], Value::Null);
 }
 
 // N11
 #[tokio::test]
-async fn what_leads_outside_is_taken_with_a_warning_while_no_trunk_carries_it() {
-    let house = House::new().await;
+async fn an_external_target_without_a_trunk_is_accepted_with_a_warning() {
+    let api = TestApi::new().await;
     let body = json!({"userId": "user_123", "extensionNumber": "1001"});
-    let extension = house.post(&house.admin, "/api/v1/voip/extensions/create", body).await.ok();
+    let extension = api.post(&api.admin, "/api/v1/voip/extensions/create", body).await.ok();
     let path = format!("/api/v1/voip/extensions/{}", extension["extension"]["id"].as_str().unwrap());
     assert_eq!(extension["warnings"], Value::Null);
     let outside = json!({"forwardingEnabled": true, "forwardingNumber": "+34912345678"});
@@ -182,25 +179,25 @@ async fn what_leads_outside_is_taken_with_a_warning_while_no_trunk_carries_it() 
         "schedule": {"frequency": "daily", "time": "09:00", "timezone": "Europe/Madrid"}
     });
 
-    let forwarded = house.put(&house.key, &path, outside.clone()).await.ok();
+    let forwarded = api.put(&api.key, &path, outside.clone()).await.ok();
     assert_eq!(forwarded["warnings"][0]["field"], "forwardingNumber");
     assert_eq!(forwarded["warnings"][0]["code"], "no_route");
     assert_eq!(forwarded["warnings"][0]["message"], "No trunk carries this number");
-    assert_eq!(forwarded["extension"]["forwardingNumber"], "+34912345678", "it is taken all the same");
-    let made_call = house.post(&house.key, &format!("{path}/recurring-calls"), planned.clone()).await.ok();
+    assert_eq!(forwarded["extension"]["forwardingNumber"], "+34912345678", "it is accepted all the same");
+    let made_call = api.post(&api.key, &format!("{path}/recurring-calls"), planned.clone()).await.ok();
     assert_eq!(made_call["warnings"][0]["field"], "destinationNumber");
     let off = json!({"forwardingEnabled": false});
-    assert_eq!(house.put(&house.key, &path, off).await.ok()["warnings"], Value::Null, "nobody is sent there");
+    assert_eq!(api.put(&api.key, &path, off).await.ok()["warnings"], Value::Null, "forwarding is off");
 
-    made(&house).await;
-    assert_eq!(house.put(&house.key, &path, outside).await.ok()["warnings"], Value::Null);
-    let made_call = house.post(&house.key, &format!("{path}/recurring-calls"), planned).await.ok();
+    made(&api).await;
+    assert_eq!(api.put(&api.key, &path, outside).await.ok()["warnings"], Value::Null);
+    let made_call = api.post(&api.key, &format!("{path}/recurring-calls"), planned).await.ok();
     assert_eq!(made_call["warnings"], Value::Null);
 }
 
 #[tokio::test]
-async fn a_host_that_can_be_no_host_is_refused() {
-    let house = House::new().await;
+async fn an_invalid_host_name_is_rejected() {
+    let api = TestApi::new().await;
     for host in [
         "256.1.1.1",
         "1.2.3",
@@ -215,19 +212,16 @@ async fn a_host_that_can_be_no_host_is_refused() {
         for place in ["hosts", "outboundProxy"] {
             let mut trunk = carrier();
             trunk[place] = if place == "hosts" { json!([{"host": host}]) } else { json!({"host": host}) };
-            let refused = house.post(&house.admin, TRUNKS, trunk).await.refused(400, "invalid_value"); // F32
+            let refused = api.post(&api.admin, TRUNKS, trunk).await.refused(400, "invalid_value"); // F32
             assert!(["hosts", "outboundProxy"].contains(&refused["field"].as_str().unwrap()), "{refused}");
         }
     }
     for port in [json!(0), json!(99_999), json!(-1), json!(5060.5)] {
         let mut trunk = carrier();
         trunk["hosts"] = json!([{"host": "sip.carrier.example", "port": port}]);
-        assert_eq!(
-            house.post(&house.admin, TRUNKS, trunk).await.refused(400, "invalid_value")["field"],
-            "hosts"
-        );
+        assert_eq!(api.post(&api.admin, TRUNKS, trunk).await.refused(400, "invalid_value")["field"], "hosts");
     }
     let mut trunk = carrier();
     trunk["hosts"] = json!([{"host": "sip.carrier.example", "port": 5060.0}, {"host": "2001:db8::1"}]);
-    assert_eq!(house.post(&house.admin, TRUNKS, trunk).await.ok()["trunk"]["hosts"][0]["port"], 5060);
+    assert_eq!(api.post(&api.admin, TRUNKS, trunk).await.ok()["trunk"]["hosts"][0]["port"], 5060);
 }

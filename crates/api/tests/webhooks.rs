@@ -1,14 +1,13 @@
-//! Secrets of webhooks: shown once, and changed without a message that nobody can verify (S88).
+//! Webhook secrets: shown once, and rotated so that every message can be verified (S88).
 
-use crate::house;
+use crate::test_api;
 
 use axum::body::Body;
-use house::{House, request};
 use serde_json::{Value, json};
+use test_api::{TestApi, request};
 
-async fn hook(house: &House) -> (String, String) {
-    let made =
-        house.post(&house.key, "/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await.ok();
+async fn hook(api: &TestApi) -> (String, String) {
+    let made = api.post(&api.key, "/api/v1/webhooks", json!({"url": "https://crm.example/hook"})).await.ok();
     assert_eq!(made["webhook"]["bothSecretsUntil"], Value::Null);
     (format!("/api/v1/webhooks/{}", made["webhook"]["id"].as_str().unwrap()), secret(&made))
 }
@@ -21,63 +20,61 @@ fn secret(answer: &Value) -> String {
 }
 
 #[tokio::test]
-async fn a_new_secret_is_another_one_and_is_shown_once() {
-    let house = House::new().await;
-    let (path, first) = hook(&house).await;
-    house.pass(3600);
+async fn a_rotated_secret_differs_and_is_shown_once() {
+    let api = TestApi::new().await;
+    let (path, first) = hook(&api).await;
+    api.advance(3600);
     let rotate = format!("{path}/rotate-secret");
-    let rotated = house.post(&house.key, &rotate, json!({})).await.ok();
+    let rotated = api.post(&api.key, &rotate, json!({})).await.ok();
     let second = secret(&rotated);
     assert_eq!(rotated["webhook"]["bothSecretsUntil"], "2025-01-16T11:30:00.000Z");
-    let shown = house.get(&house.key, &path).await.ok();
+    let shown = api.get(&api.key, &path).await.ok();
     assert_eq!(
         (&shown["webhook"]["secret"], &shown["webhook"]["bothSecretsUntil"]),
         (&Value::Null, &json!("2025-01-16T11:30:00.000Z"))
     );
-    // A change of something else leaves the secret as it is.
-    house.json("PATCH", &house.key, &path, &json!({"active": false})).await.ok();
-    let third = secret(&house.post(&house.key, &rotate, json!({})).await.ok());
+    // Other changes do not affect the secret.
+    api.json("PATCH", &api.key, &path, &json!({"active": false})).await.ok();
+    let third = secret(&api.post(&api.key, &rotate, json!({})).await.ok());
     assert!(first != second && second != third && first != third);
-    for answer in
-        [house.get(&house.key, "/api/v1/webhooks").await, house.get(&house.admin, "/api/v1/events").await]
-    {
+    for answer in [api.get(&api.key, "/api/v1/webhooks").await, api.get(&api.admin, "/api/v1/events").await] {
         assert!(!answer.text.contains("whsec_"), "{}", answer.text);
     }
-    let told = house.events(4).await;
+    let told = api.events(4).await;
     let rotations = told.iter().filter(|event| event.kind == "webhook_secret_rotated").count();
     assert_eq!(rotations, 2, "{told:?}");
 }
 
 #[tokio::test]
-async fn a_change_of_the_secret_that_is_asked_for_again_is_made_once() {
-    let house = House::new().await;
-    let (path, _) = hook(&house).await;
+async fn a_rotation_repeated_with_its_idempotency_key_happens_once() {
+    let api = TestApi::new().await;
+    let (path, _) = hook(&api).await;
     let ask = async || {
-        let asked = request("POST", &format!("{path}/rotate-secret"), &house.key)
+        let asked = request("POST", &format!("{path}/rotate-secret"), &api.key)
             .header("idempotency-key", "change-over")
             .body(Body::empty());
-        house.send(asked.unwrap()).await.ok()
+        api.send(asked.unwrap()).await.ok()
     };
     assert_eq!(secret(&ask().await), secret(&ask().await));
 }
 
 #[tokio::test]
-async fn only_its_owner_and_an_administrator_change_the_secret_of_a_webhook() {
-    let house = House::new().await;
-    let (path, first) = hook(&house).await;
+async fn only_the_owner_and_an_administrator_rotate_the_secret_of_a_webhook() {
+    let api = TestApi::new().await;
+    let (path, first) = hook(&api).await;
     let rotate = format!("{path}/rotate-secret");
-    house.post(&house.stranger, &rotate, json!({})).await.refused(404, "not_found");
-    house.post(&house.key, &rotate, json!({"secret": "whsec_mine"})).await.refused(400, "unknown_field");
-    assert_eq!(house.get(&house.key, &path).await.ok()["webhook"]["bothSecretsUntil"], Value::Null);
-    assert_ne!(secret(&house.post(&house.admin, &rotate, json!({})).await.ok()), first);
-    house.delete(&house.key, &path).await.ok();
-    house.post(&house.key, &rotate, json!({})).await.refused(404, "not_found");
+    api.post(&api.other_key, &rotate, json!({})).await.refused(404, "not_found");
+    api.post(&api.key, &rotate, json!({"secret": "whsec_mine"})).await.refused(400, "unknown_field");
+    assert_eq!(api.get(&api.key, &path).await.ok()["webhook"]["bothSecretsUntil"], Value::Null);
+    assert_ne!(secret(&api.post(&api.admin, &rotate, json!({})).await.ok()), first);
+    api.delete(&api.key, &path).await.ok();
+    api.post(&api.key, &rotate, json!({})).await.refused(404, "not_found");
 }
 
 #[tokio::test]
-async fn a_webhook_that_could_never_be_told_anything_is_refused() {
-    let house = House::new().await;
-    let ask = async |body: Value| house.post(&house.key, "/api/v1/webhooks", body).await;
+async fn a_webhook_that_can_never_receive_events_is_rejected() {
+    let api = TestApi::new().await;
+    let ask = async |body: Value| api.post(&api.key, "/api/v1/webhooks", body).await;
     let refused = ask(json!({"url": "https://crm.example/h", "types": ["call_ended", "call_endd"]})).await;
     let refused = refused.refused(400, "invalid_value"); // F32
     assert_eq!(refused["field"], "types");
@@ -100,6 +97,6 @@ async fn a_webhook_that_could_never_be_told_anything_is_refused() {
     for url in ["HTTPS://crm.example/h", "https://CRM.example:65535/h", "https://1.1.1.1/h"] {
         ask(json!({"url": url, "types": ["call_ended"]})).await.ok();
     }
-    let query = house.get(&house.key, "/api/v1/events?type=call_endd").await;
+    let query = api.get(&api.key, "/api/v1/events?type=call_endd").await;
     assert_eq!(query.refused(400, "invalid_value")["field"], "type");
 }

@@ -1,4 +1,4 @@
-//! What phones prove themselves with: an extension's credential, and those that belong to nobody but their user (S38, S75).
+//! SIP credentials: those of extensions, and those of a user without an extension (S38, S75).
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use super::{Actor, ChangeSet, CreatedExtension, DirectoryError, DirectoryService};
 use crate::secret;
 
-/// What becomes of a user's older credentials.
+/// What happens to the user's existing credentials without an extension.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Older {
-    Stay,
-    Go,
+enum Existing {
+    Keep,
+    Revoke,
 }
 
 impl DirectoryService {
-    /// A new password for an extension's credential (S75).
+    /// Set a new random password for an extension (S75).
     pub async fn reset_password(
         &self,
         actor: Actor,
@@ -34,39 +34,39 @@ impl DirectoryService {
                 ha1_by_number: Some(Ha1::new(extension.number.as_str(), draft.domain, password.expose())),
                 created_at: draft.now.wall,
             }));
-            draft.tell("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
+            draft.audit("sip_credentials_reset", &extension.user, id.as_str(), Value::Null);
             Ok(CreatedExtension { extension, password })
         })
         .await
     }
 
-    /// A further credential of a user, without an extension; older ones stay valid (S38).
+    /// Create a credential of a user without an extension. Existing ones stay valid (S38).
     pub async fn generate_credentials(
         &self,
         actor: Actor,
         user: UserId,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
-        self.new_credential(actor, user, Older::Stay).await
+        self.new_credential(actor, user, Existing::Keep).await
     }
 
-    /// The same, and the user's older credentials without an extension are revoked (S38).
+    /// Create a credential of a user without an extension, and revoke the existing ones (S38).
     pub async fn rotate_credentials(
         &self,
         actor: Actor,
         user: UserId,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
-        self.new_credential(actor, user, Older::Go).await
+        self.new_credential(actor, user, Existing::Revoke).await
     }
 
     async fn new_credential(
         &self,
         actor: Actor,
         user: UserId,
-        older: Older,
+        existing: Existing,
     ) -> Result<(Credential, Secret<String>), DirectoryError> {
         self.commit(actor, move |draft| {
             draft.ensure_user(&user);
-            if older == Older::Go {
+            if existing == Existing::Revoke {
                 let old = draft.directory.credentials_of(&user).filter(|c| c.extension.is_none());
                 let mut gone: Vec<_> = old.map(|c| Arc::clone(&c.username)).collect();
                 gone.sort();
@@ -83,11 +83,11 @@ impl DirectoryService {
                 created_at: draft.now.wall,
             };
             draft.changes.push(Change::Credential(credential.clone()));
-            draft.tell(
+            draft.audit(
                 "sip_credentials_generated",
                 &user,
                 &credential.username,
-                json!({"olderRevoked": older == Older::Go}),
+                json!({"olderRevoked": existing == Existing::Revoke}),
             );
             Ok((credential, password))
         })
@@ -95,7 +95,7 @@ impl DirectoryService {
     }
 }
 
-/// `user_` and ten digits that nobody has yet (S31, S39).
+/// Generate an unused user name: `user_` and ten digits (S31, S39).
 pub(super) fn new_username(draft: &mut ChangeSet<'_>) -> String {
     loop {
         let username = format!("user_{}", 1_000_000_000 + draft.rng.below(9_000_000_000));

@@ -1,8 +1,8 @@
-//! What a change has changed, for events and the audit.
+//! Differences between two snapshots of an object, for events and the audit.
 
 use serde_json::{Value, json};
 
-/// The facts that differ, before and after (S74, S90).
+/// The fields that differ, as `{"before": …, "after": …}` (S74, S90).
 pub(super) fn difference(before: &Value, after: &Value) -> Value {
     let (mut was, mut is) = (serde_json::Map::new(), serde_json::Map::new());
     for (name, value) in after.as_object().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Making, changing and removing extensions (S62–S75).
+//! Creating, changing and removing extensions (S62–S75).
 
 use std::sync::Arc;
 
@@ -19,33 +19,33 @@ use crate::input::rule::is_label;
 use crate::limits::DISPLAY_NAME_CHARS;
 use crate::secret;
 
-/// The first number that is given out (S62).
+/// First number that is assigned automatically (S62).
 const FIRST_NUMBER: u32 = 1001;
 const LAST_NUMBER: u32 = 999_999;
-/// Seconds that phones ring where nobody says otherwise.
+/// Default ringing time in seconds.
 const RING_SECONDS: u16 = 30;
 
-/// What an extension begins with.
+/// Parameters of a new extension.
 #[derive(Clone, Debug)]
 pub struct NewExtension {
-    /// Whose.
+    /// Owner of the extension.
     pub user: UserId,
-    /// Its number; the next free one where `None`.
+    /// Extension number; the lowest free one if `None`.
     pub number: Option<ExtensionNumber>,
-    /// The person's name; the number where `None`.
+    /// Display name; the number if `None`.
     pub display_name: Option<String>,
 }
 
-/// An extension and its password, shown once.
+/// A new extension, or one whose password was reset, with the password in plain text. It is shown once.
 #[derive(Clone, Debug)]
 pub struct CreatedExtension {
     /// The extension.
     pub extension: Extension,
-    /// Its password.
+    /// The SIP password.
     pub password: Secret<String>,
 }
 
-/// What is changed of an extension; `None` stays as it is (S66).
+/// Changes of an extension; `None` leaves a value unchanged (S66).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct ExtensionChanges {
@@ -59,17 +59,17 @@ pub struct ExtensionChanges {
     pub do_not_disturb: Option<bool>,
     pub call_waiting: Option<bool>,
     pub ring_seconds: Option<u16>,
-    /// Where it is taken away: the server's.
+    /// Cleared: the time zone of the server.
     pub timezone: Patch<Zone>,
     pub record_calls: Option<RecordCalls>,
     pub dial_permissions: PermissionsChange,
     pub follow_me: Patch<FollowMe>,
-    /// An administrator asks: nobody else widens what an extension may dial (S188).
+    /// Whether an administrator asks. Only an administrator may widen dial permissions (S188).
     pub by_admin: bool,
 }
 
 impl DirectoryService {
-    /// Make an extension with its credential.
+    /// Create an extension with its credential.
     pub async fn create_extension(
         &self,
         actor: Actor,
@@ -78,16 +78,16 @@ impl DirectoryService {
         self.commit(actor, move |draft| {
             let number = match wanted.number {
                 Some(number) => number,
-                None => next_free(draft.directory)?,
+                None => lowest_free_number(draft.directory)?,
             };
-            claim_number(draft.directory, &number, None)?;
+            check_number_free(draft.directory, &number, None)?;
             let name = wanted.display_name.unwrap_or_else(|| number.to_string());
             check_display_name(&name)?;
             draft.ensure_user(&wanted.user);
             let username: Arc<str> = new_username(draft).into();
             let password = secret::password(&mut draft.rng);
             let extension =
-                fresh(draft.now, &mut draft.rng, wanted.user, number, name, Arc::clone(&username));
+                new_extension(draft.now, &mut draft.rng, wanted.user, number, name, Arc::clone(&username));
             draft.changes.push(Change::Extension(extension.clone()));
             let credential = Credential {
                 ha1: Ha1::new(&username, draft.domain, password.expose()),
@@ -98,14 +98,14 @@ impl DirectoryService {
                 created_at: draft.now.wall,
             };
             draft.changes.push(Change::Credential(credential));
-            let detail = json!({"after": facts(&extension)});
-            draft.tell("voip_extension_created", &extension.user, extension.id.as_str(), detail);
+            let detail = json!({"after": snapshot(&extension)});
+            draft.audit("voip_extension_created", &extension.user, extension.id.as_str(), detail);
             Ok(CreatedExtension { extension, password })
         })
         .await
     }
 
-    /// Change some of an extension (S66).
+    /// Change an extension (S66).
     pub async fn change_extension(
         &self,
         actor: Actor,
@@ -115,13 +115,13 @@ impl DirectoryService {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.extension(&id).ok_or(DirectoryError::NotFound)?);
             let by_admin = wanted.by_admin;
-            let mut new = changed(&old, wanted);
+            let mut new = apply_changes(&old, wanted);
             if !by_admin && !new.dial_permissions.is_subset_of(old.dial_permissions) {
                 return Err(DirectoryError::WiderDialling);
             }
             check_display_name(&new.display_name)?;
             if new.number != old.number {
-                claim_number(draft.directory, &new.number, Some(&new.username))?;
+                check_number_free(draft.directory, &new.number, Some(&new.username))?;
             }
             check_forwarding(draft.directory, &new)?;
             if new == *old {
@@ -132,15 +132,15 @@ impl DirectoryService {
             if new.number != old.number
                 && let Some(credential) = draft.directory.credential(&old.username)
             {
-                // The proof was made for the old number; without the password there is none for the new one.
+                // The HA1 of the number was computed with the old number, and needs the password to be computed again.
                 let credential = Credential { ha1_by_number: None, ..Credential::clone(credential) };
                 draft.changes.push(Change::Credential(credential));
             }
-            draft.tell(
+            draft.audit(
                 "voip_extension_updated",
                 &new.user,
                 id.as_str(),
-                difference(&facts(&old), &facts(&new)),
+                difference(&snapshot(&old), &snapshot(&new)),
             ); // S90
             Ok(new)
         })
@@ -154,14 +154,14 @@ impl DirectoryService {
             super::recurring::remove_all_of(draft, &id);
             draft.changes.push(Change::CredentialGone(Arc::clone(&old.username)));
             draft.changes.push(Change::ExtensionGone(id.clone()));
-            draft.tell("voip_extension_deleted", &old.user, id.as_str(), json!({"before": facts(&old)}));
+            draft.audit("voip_extension_deleted", &old.user, id.as_str(), json!({"before": snapshot(&old)}));
             Ok(())
         })
         .await
     }
 }
 
-pub(super) fn fresh(
+pub(super) fn new_extension(
     now: Now,
     rng: &mut Rng,
     user: UserId,
@@ -190,7 +190,7 @@ pub(super) fn fresh(
     }
 }
 
-fn changed(old: &Extension, wanted: ExtensionChanges) -> Extension {
+fn apply_changes(old: &Extension, wanted: ExtensionChanges) -> Extension {
     Extension {
         id: old.id.clone(),
         user: old.user.clone(),
@@ -237,32 +237,32 @@ fn check_forwarding(directory: &Directory, extension: &Extension) -> Result<(), 
     check_target(directory, number, "forwardingNumber")
 }
 
-/// Whether calls may be passed on to a number at all; what the extension may dial is looked at when a call comes.
+/// Whether calls may be forwarded to a number at all. The dial permissions of the extension are checked at each call.
 fn check_target(
     directory: &Directory,
     number: &DialledNumber,
     field: &'static str,
 ) -> Result<(), DirectoryError> {
     if directory.credential(number.as_str()).is_some() {
-        return Ok(()); // one of our own
+        return Ok(()); // a local user
     }
     policy::check_always_blocked(directory.rules(), policy::CallOrigin::Forward, number)
         .map_err(|cause| DirectoryError::ForbiddenNumber(field, cause))
 }
 
-/// Whether a number may be given to the extension with this user name (to a new one where `None`).
-pub(super) fn claim_number(
+/// Whether a number may be assigned to the extension with this user name, or to a new extension if `None`.
+pub(super) fn check_number_free(
     directory: &Directory,
     number: &ExtensionNumber,
     owner: Option<&str>,
 ) -> Result<(), DirectoryError> {
-    let help = |dialled: &DialledNumber| {
+    let is_emergency = |dialled: &DialledNumber| {
         dialplan::is_emergency(dialled) || policy::emergency(directory.rules(), dialled).is_some()
     };
-    if DialledNumber::parse(number.as_str()).is_ok_and(|dialled| help(&dialled)) {
+    if DialledNumber::parse(number.as_str()).is_ok_and(|dialled| is_emergency(&dialled)) {
         return Err(DirectoryError::NumberReserved(number.clone()));
     }
-    let named = directory.credential(number.as_str()); // an extension's by its number, or one that has this very name
+    let named = directory.credential(number.as_str()); // found by extension number or by user name
     if named.is_some_and(|credential| Some(&*credential.username) != owner)
         || directory.extension_by_number(number).is_some()
     {
@@ -271,15 +271,15 @@ pub(super) fn claim_number(
     Ok(())
 }
 
-fn next_free(directory: &Directory) -> Result<ExtensionNumber, DirectoryError> {
+fn lowest_free_number(directory: &Directory) -> Result<ExtensionNumber, DirectoryError> {
     (FIRST_NUMBER..=LAST_NUMBER)
         .filter_map(|n| ExtensionNumber::parse(&n.to_string()).ok())
-        .find(|number| claim_number(directory, number, None).is_ok())
+        .find(|number| check_number_free(directory, number, None).is_ok())
         .ok_or(DirectoryError::NumbersExhausted)
 }
 
-/// What the audit tells of an extension.
-fn facts(extension: &Extension) -> Value {
+/// Snapshot of an extension for the audit.
+fn snapshot(extension: &Extension) -> Value {
     json!({
         "extensionNumber": extension.number,
         "displayName": extension.display_name,

@@ -1,4 +1,4 @@
-//! Making, switching and revoking API keys (S53–S60).
+//! Creating, changing and revoking API keys (S53–S60).
 
 use base::{Id, Secret, Timestamp};
 use model::{ApiKey, ApiKeyId, Change, Directory, Permission, Permissions, UserId};
@@ -7,31 +7,31 @@ use serde_json::json;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::{Patch, secret};
 
-/// A key as it is shown once.
+/// A new key with its secret in plain text, which is shown once.
 #[derive(Clone, Debug)]
 pub struct CreatedKey {
     /// The key.
     pub key: ApiKey,
-    /// What goes behind `Bearer`.
+    /// The token that follows `Bearer`.
     pub secret: Secret<String>,
 }
 
-/// What a key begins with.
+/// Parameters of a new key.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Whose.
+    /// Owner of the key.
     pub user: UserId,
-    /// What its owner calls it.
+    /// Name given by the owner.
     pub name: String,
-    /// What it may do.
+    /// Permissions of the key.
     pub permissions: Permissions,
-    /// Requests per minute; the server's default where `None`.
+    /// Requests per minute; the server's default if `None`.
     pub requests_per_minute: Option<u32>,
-    /// When it stops being accepted; never where `None`.
+    /// Expiry; `None` for no expiry.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What is changed of a key; a name that is `None` stays.
+/// Changes of a key; a name of `None` is unchanged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyChanges {
     pub name: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) struct KeyChanges {
 }
 
 impl DirectoryService {
-    /// A key that may do everything, for `user`.
+    /// Create a key with the permission `admin` for `user`.
     pub async fn create_admin_key(
         &self,
         actor: Actor,
@@ -50,7 +50,7 @@ impl DirectoryService {
         self.enter_admin_key(actor, user, name, self.new_key_secret()).await
     }
 
-    /// The same with a secret of [`DirectoryService::new_key_secret`], which was kept somewhere before.
+    /// Create an admin key with a secret from [`DirectoryService::new_key_secret`] that the caller has already stored.
     pub async fn enter_admin_key(
         &self,
         actor: Actor,
@@ -61,20 +61,20 @@ impl DirectoryService {
         let permissions = [Permission::Admin].into_iter().collect();
         let name = name.to_owned();
         let wanted = NewKey { user, name, permissions, requests_per_minute: None, expires_at: None };
-        self.enter_key(actor, wanted, secret).await
+        self.insert_key(actor, wanted, secret).await
     }
 
-    /// The secret of a key that is still to be entered.
+    /// Generate the secret of a key that is created later.
     pub fn new_key_secret(&self) -> Secret<String> {
         secret::key(&mut self.rng())
     }
 
-    /// Whether a secret is that of a key.
+    /// Whether a secret belongs to an existing key.
     pub fn knows_key(&self, secret: &Secret<String>) -> bool {
         self.directory().key_by_hash(&secret::hash(secret.expose())).is_some()
     }
 
-    /// Whether no key that may administer was ever used.
+    /// Whether no admin key was ever used.
     pub async fn no_admin_key_was_used(&self) -> Result<bool, DirectoryError> {
         let used = self.store().keys_last_used().await?;
         Ok(!self
@@ -83,12 +83,12 @@ impl DirectoryService {
             .any(|key| key.permissions.allow(Permission::Admin) && used.contains_key(&key.id)))
     }
 
-    /// A key. Whether the asker may make it is for the asker to know.
+    /// Create a key. The caller checks whether the client may create it.
     pub async fn create_key(&self, actor: Actor, wanted: NewKey) -> Result<CreatedKey, DirectoryError> {
-        self.enter_key(actor, wanted, self.new_key_secret()).await
+        self.insert_key(actor, wanted, self.new_key_secret()).await
     }
 
-    async fn enter_key(
+    async fn insert_key(
         &self,
         actor: Actor,
         wanted: NewKey,
@@ -100,7 +100,7 @@ impl DirectoryService {
                 id: Id::new(draft.now, &mut draft.rng),
                 user: wanted.user,
                 name: wanted.name,
-                prefix: secret::shown(secret.expose()),
+                prefix: secret::display_prefix(secret.expose()),
                 hash: secret::hash(secret.expose()),
                 permissions: wanted.permissions,
                 active: true,
@@ -111,14 +111,14 @@ impl DirectoryService {
             draft.changes.push(Change::Key(key.clone()));
             let detail = json!({"name": key.name, "permissions": key.permissions, "prefix": key.prefix,
                 "expiresAt": key.expires_at.map(|end| end.to_string())});
-            draft.tell("api_key_created", &key.user, key.id.as_str(), detail);
+            draft.audit("api_key_created", &key.user, key.id.as_str(), detail);
             Ok(CreatedKey { key, secret })
         })
         .await
     }
 
-    /// Switch a key on or off; the other way round where `active` is `None` (S58).
-    pub async fn switch_key(
+    /// Activate or deactivate a key; toggle it if `active` is `None` (S58).
+    pub async fn set_key_active(
         &self,
         actor: Actor,
         id: ApiKeyId,
@@ -131,17 +131,17 @@ impl DirectoryService {
                 return Ok(key);
             }
             if !active {
-                keep_an_admin(draft.directory, draft.now.wall, &key)?;
+                require_another_admin(draft.directory, draft.now.wall, &key)?;
             }
             key.active = active;
             draft.changes.push(Change::Key(key.clone()));
-            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": {"active": active}}));
+            draft.audit("api_key_updated", &key.user, id.as_str(), json!({"after": {"active": active}}));
             Ok(key)
         })
         .await
     }
 
-    /// Change what is kept beside a key.
+    /// Change the name, rate limit or expiry of a key.
     pub(crate) async fn change_key(
         &self,
         actor: Actor,
@@ -168,10 +168,10 @@ impl DirectoryService {
                 return Ok(key);
             }
             if key.is_expired(draft.now.wall) {
-                keep_an_admin(draft.directory, draft.now.wall, &key)?;
+                require_another_admin(draft.directory, draft.now.wall, &key)?;
             }
             draft.changes.push(Change::Key(key.clone()));
-            draft.tell("api_key_updated", &key.user, id.as_str(), json!({"after": after}));
+            draft.audit("api_key_updated", &key.user, id.as_str(), json!({"after": after}));
             Ok(key)
         })
         .await
@@ -181,21 +181,25 @@ impl DirectoryService {
     pub async fn revoke_key(&self, actor: Actor, id: ApiKeyId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft: &mut ChangeSet<'_>| {
             let key = draft.directory.key(&id).ok_or(DirectoryError::NotFound)?;
-            keep_an_admin(draft.directory, draft.now.wall, key)?;
+            require_another_admin(draft.directory, draft.now.wall, key)?;
             let (user, detail) = (key.user.clone(), json!({"name": key.name, "prefix": key.prefix}));
             draft.changes.push(Change::KeyGone(id.clone()));
-            draft.tell("api_key_deleted", &user, id.as_str(), detail);
+            draft.audit("api_key_deleted", &user, id.as_str(), detail);
             Ok(())
         })
         .await
     }
 }
 
-/// Refuse where nobody could administer any more.
-fn keep_an_admin(directory: &Directory, now: Timestamp, leaving: &ApiKey) -> Result<(), DirectoryError> {
+/// Fails if no active admin key would be left.
+fn require_another_admin(
+    directory: &Directory,
+    now: Timestamp,
+    removed: &ApiKey,
+) -> Result<(), DirectoryError> {
     let may = |key: &ApiKey| key.active && key.permissions.allow(Permission::Admin);
     let is_admin = |key: &ApiKey| may(key) && !key.is_expired(now);
-    if may(leaving) && !directory.keys().any(|key| key.id != leaving.id && is_admin(key)) {
+    if may(removed) && !directory.keys().any(|key| key.id != removed.id && is_admin(key)) {
         return Err(DirectoryError::LastAdminKey);
     }
     Ok(())

@@ -1,15 +1,15 @@
-//! The office: every change of the directory goes through here, one after the other.
+//! Directory service: the single writer of the directory. Changes are serialised.
 //!
-//! A change is decided on the newest directory, committed to the store, applied to the directory and handed to the exchange, in this
-//! order, and only then answered: what was answered is true for everybody and outlives a crash.
+//! A change is validated against the newest directory, committed to the store, applied to the directory in memory, published to the switch, and
+//! then answered, in this order. What was answered is visible to everybody and survives a crash.
 
 mod credentials;
 mod difference;
 mod extensions;
-mod follow;
 mod import;
 mod keys;
 mod recurring;
+mod replication;
 mod trunks;
 mod voicemail;
 mod webhooks;
@@ -25,11 +25,11 @@ use model::{ApiKeyId, Cause, Change, Directory, ExtensionNumber, TrunkError, Use
 use serde_json::Value;
 use store::{Audit, Store, StoreError};
 
-use crate::imported::LineFault;
+use crate::import_line::LineFault;
 use crate::{Clock, SwitchPort};
 
 pub use extensions::{CreatedExtension, ExtensionChanges, NewExtension};
-pub use import::{ImportDone, Imported, MadePassword};
+pub use import::{ImportLine, ImportResult, MadePassword};
 pub(crate) use keys::KeyChanges;
 pub use keys::{CreatedKey, NewKey};
 pub use recurring::{NewRecurringCall, RecurringCallChanges};
@@ -39,14 +39,14 @@ pub(crate) use voicemail::pin_sentence;
 pub use webhooks::webhook_secret;
 pub(crate) use webhooks::{NewWebhook, WebhookChanges};
 
-/// Who asks for a change, for the audit.
+/// Originator of a change, for the audit.
 #[derive(Clone, Debug, Default)]
 pub struct Actor {
-    /// The key; none for the command line and the first start.
+    /// API key; `None` for the command line and the first start.
     pub key: Option<ApiKeyId>,
-    /// From where.
+    /// Source address of the request.
     pub ip: Option<IpAddr>,
-    /// Id of the request.
+    /// Request id.
     pub request: String,
 }
 
@@ -66,60 +66,60 @@ impl Actor {
     }
 }
 
-/// Why a change was not made.
+/// Why a change was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// The extension number is taken.
-    #[error("extension {0} exists already")]
+    /// The extension number is already used.
+    #[error("extension {0} already exists")]
     NumberTaken(ExtensionNumber),
-    /// A number that calls for help is nobody's extension.
+    /// Emergency numbers cannot be extensions.
     #[error("{0} is an emergency number")]
     NumberReserved(ExtensionNumber),
-    /// Every number is taken.
+    /// No extension number is free.
     #[error("no extension number is free")]
     NumbersExhausted,
-    /// No such thing (any more).
+    /// The object does not exist, or no longer.
     #[error("not found")]
     NotFound,
-    /// It is the only active key that may administer.
+    /// It is the last active admin key.
     #[error("the last active admin key")]
     LastAdminKey,
-    /// A line of an import, or all of it.
+    /// A line of an import, or the whole import, is wrong.
     #[error(transparent)]
     Line(Box<LineFault>),
-    /// The name cannot be shown.
+    /// The display name is malformed.
     #[error("a display name has 1 to 64 characters and no control characters")]
     BadDisplayName,
-    /// Forwarding needs a number, and not the extension's own.
+    /// Forwarding is enabled without a number, or to the extension's own number.
     #[error("forwarding needs a number that is not the extension's own")]
     BadForwarding,
-    /// The settings are no trunk.
+    /// The settings of the trunk are invalid.
     #[error(transparent)]
     BadTrunk(#[from] TrunkError),
-    /// More than a house needs.
-    #[error("there are 64 trunks already")]
+    /// The limit of 64 trunks is reached.
+    #[error("there are already 64 trunks, the maximum")]
     TooManyTrunks,
-    /// A number in this field is one that may not be called this way: by forwarding, or by a schedule.
-    #[error("{1:?}: such a number may not be called this way")]
+    /// The number in this field may never be called by forwarding or by a schedule.
+    #[error("{0}: this number may not be called ({1:?})")]
     ForbiddenNumber(&'static str, Cause),
-    /// Only an administrator widens what an extension may dial.
-    #[error("dial permissions are widened by an administrator")]
+    /// Only an administrator may widen the dial permissions of an extension.
+    #[error("only an administrator may widen dial permissions")]
     WiderDialling,
-    /// The PIN cannot be one.
+    /// The PIN is malformed or too weak.
     #[error(transparent)]
     BadPin(model::voicemail::PinError),
-    /// Mail cannot be sent there.
-    #[error("not an address of mail")]
+    /// The e-mail address is malformed.
+    #[error("not an e-mail address")]
     BadEmail,
-    /// The extension has as many recurring calls as it may.
+    /// The limit of recurring calls of the extension is reached.
     #[error("the extension has too many recurring calls")]
     RecurringCallLimit,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The task that writes has died.
-    #[error("the office's task has died")]
-    Died,
+    /// The task that writes the change panicked.
+    #[error("the task that writes to the directory panicked")]
+    TaskPanicked,
 }
 
 struct Inner {
@@ -129,31 +129,31 @@ struct Inner {
     domain: String,
     clock: Clock,
     rng: Mutex<Rng>,
-    /// Whose turn it is to change something, and the outbox's row after which the directory is what we have.
-    turn: tokio::sync::Mutex<i64>,
+    /// Serialises writers of this process. Holds the outbox sequence number up to which the directory has applied changes.
+    applied_seq: tokio::sync::Mutex<i64>,
 }
 
-/// See the module. Clones share everything.
+/// The directory service. Clones share all state.
 #[derive(Clone)]
 pub struct DirectoryService {
     inner: Arc<Inner>,
 }
 
-/// What a decision has at hand, and what it leaves behind.
+/// A change while it is validated: what it is validated against, and the rows, mails and events that it produces.
 pub(crate) struct ChangeSet<'d> {
     pub directory: &'d Directory,
     pub now: Now,
     pub domain: &'d str,
     pub rng: Rng,
     pub changes: Vec<Change>,
-    /// Mails that are to be sent because of them.
+    /// E-mail notifications to be sent.
     pub mails: Vec<Delivery>,
     pub event: Event,
-    /// What is told besides.
-    pub also: Vec<Event>,
+    /// Further events.
+    pub more_events: Vec<Event>,
 }
 
-/// What is told about a change.
+/// An event about a change, for the audit and for event subscribers.
 #[derive(Default)]
 pub(crate) struct Event {
     pub kind: &'static str,
@@ -163,20 +163,20 @@ pub(crate) struct Event {
 }
 
 impl ChangeSet<'_> {
-    /// Make the user where nobody has heard of it yet (S33).
+    /// Create the user if it does not exist yet (S33).
     fn ensure_user(&mut self, id: &UserId) {
         if self.directory.user(id).is_none() {
             self.changes.push(Change::User(User { id: id.clone(), created_at: self.now.wall }));
         }
     }
 
-    fn tell(&mut self, kind: &'static str, user: &UserId, subject: &str, detail: Value) {
+    fn audit(&mut self, kind: &'static str, user: &UserId, subject: &str, detail: Value) {
         self.event = Event { kind, user: Some(user.clone()), subject: subject.to_owned(), detail };
     }
 }
 
 impl Inner {
-    /// Make changes that are committed true for everybody in this process. Whoever has the turn does this.
+    /// Apply committed changes to the directory in memory and publish it to the switch. The caller holds the write lock.
     fn apply(&self, changes: Vec<Change>) {
         let mut next = Directory::clone(&self.directory.load());
         for change in &changes {
@@ -188,7 +188,7 @@ impl Inner {
 }
 
 impl DirectoryService {
-    /// An office over what was loaded. `domain` is the digest realm.
+    /// Create the service over a loaded directory. `domain` is the digest realm.
     pub fn new(
         store: Store,
         directory: Directory,
@@ -204,17 +204,17 @@ impl DirectoryService {
             domain,
             clock,
             rng: Mutex::new(rng),
-            turn: tokio::sync::Mutex::new(0),
+            applied_seq: tokio::sync::Mutex::new(0),
         };
         DirectoryService { inner: Arc::new(inner) }
     }
 
-    /// The directory as it is now.
+    /// The current directory.
     pub fn directory(&self) -> Arc<Directory> {
         self.inner.directory.load_full()
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> Now {
         (self.inner.clock)()
     }
@@ -228,12 +228,12 @@ impl DirectoryService {
         &self.inner.port
     }
 
-    /// A generator for one decision.
+    /// Fork a random generator for one operation.
     pub(crate) fn rng(&self) -> Rng {
         self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
-    /// Decide, commit, apply, publish. A task of its own: a client that goes away in the middle leaves nothing half done.
+    /// Validate, commit, apply and publish a change. It runs in its own task, so a client that disconnects does not interrupt it.
     pub(crate) async fn commit<T: Send + 'static>(
         &self,
         actor: Actor,
@@ -242,7 +242,7 @@ impl DirectoryService {
         let inner = Arc::clone(&self.inner);
         let rng = self.rng();
         let work = async move {
-            let (mut turn, pen) = inner.take_pen().await?;
+            let (mut applied_seq, lock) = inner.lock_for_write().await?;
             let current = inner.directory.load_full();
             let mut draft = ChangeSet {
                 directory: &current,
@@ -252,29 +252,29 @@ impl DirectoryService {
                 changes: Vec::new(),
                 mails: Vec::new(),
                 event: Event::default(),
-                also: Vec::new(),
+                more_events: Vec::new(),
             };
             let result = decide(&mut draft)?;
-            let ChangeSet { now, changes, mails, event, also, .. } = draft;
+            let ChangeSet { now, changes, mails, event, more_events, .. } = draft;
             if changes.is_empty() {
                 return Ok(result);
             }
             let audits: Vec<Audit> =
-                std::iter::once(event).chain(also).map(|event| actor.audit(now.wall, event)).collect();
-            *turn = pen.write_all(&changes, &mails, &audits).await?;
+                std::iter::once(event).chain(more_events).map(|event| actor.audit(now.wall, event)).collect();
+            *applied_seq = lock.write_all(&changes, &mails, &audits).await?;
             inner.apply(changes);
             Ok(result)
         };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
-    /// Write down something that changes nothing of the directory. It is told in the background: what it tells of has happened already.
-    pub(crate) fn tell(&self, actor: Actor, event: Event) {
+    /// Write an event that changes nothing in the directory. It is written in the background, because the action has already happened.
+    pub(crate) fn audit(&self, actor: Actor, event: Event) {
         let (store, at) = (self.inner.store.clone(), self.now().wall);
         tokio::spawn(async move {
             let kind = event.kind;
             if let Err(error) = store.audit(actor.audit(at, event)).await {
-                tracing::error!(%error, kind, "an audit event was not written");
+                tracing::error!(%error, kind, "an audit event could not be written");
             }
         });
     }
@@ -282,6 +282,6 @@ impl DirectoryService {
 
 impl fmt::Debug for DirectoryService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Office").finish_non_exhaustive()
+        f.debug_struct("DirectoryService").finish_non_exhaustive()
     }
 }

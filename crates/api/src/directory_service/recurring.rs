@@ -1,4 +1,4 @@
-//! Making, changing and removing recurring calls (S76–S84, S92–S94).
+//! Creating, changing and removing recurring calls (S76–S84, S92–S94).
 
 use std::sync::Arc;
 
@@ -14,28 +14,28 @@ use super::difference::difference;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::limits::RECURRING_PER_EXTENSION;
 
-/// What a recurring call begins with.
+/// Parameters of a new recurring call.
 #[derive(Clone, Debug)]
 pub struct NewRecurringCall {
-    /// The extension whose phone is rung first.
+    /// The extension whose phone rings first.
     pub extension: ExtensionId,
-    /// Who is called then.
+    /// Number that is called then.
     pub destination: String,
-    /// When.
+    /// When it is due.
     pub schedule: Schedule,
-    /// Whether it is due at all.
+    /// Whether it is active.
     pub enabled: bool,
-    /// What happens with instants that passed while no server ran.
+    /// What to do about occurrences that passed while no server ran.
     pub misfire: Misfire,
-    /// Attempts for one occurrence.
+    /// Maximum number of call attempts per occurrence.
     pub max_attempts: u8,
-    /// Minutes between them.
+    /// Minutes between two attempts.
     pub retry_minutes: u16,
-    /// What it does.
+    /// Action when the call is due.
     pub action: Action,
 }
 
-/// What is changed of a recurring call; `None` stays as it is (S83).
+/// Changes of a recurring call; `None` leaves a value unchanged (S83).
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct RecurringCallChanges {
@@ -49,7 +49,7 @@ pub struct RecurringCallChanges {
 }
 
 impl DirectoryService {
-    /// Make a recurring call.
+    /// Create a recurring call.
     pub async fn create_recurring(
         &self,
         actor: Actor,
@@ -78,14 +78,14 @@ impl DirectoryService {
                 updated_at: now,
             };
             draft.changes.push(Change::Recurring(Box::new(call.clone())));
-            let detail = json!({"after": facts(&call)});
-            draft.tell("recurring_call_created", &call.user, call.id.as_str(), detail); // S92
+            let detail = json!({"after": snapshot(&call)});
+            draft.audit("recurring_call_created", &call.user, call.id.as_str(), detail); // S92
             Ok(call)
         })
         .await
     }
 
-    /// Change some of a recurring call. A new schedule, or being switched on, counts from now.
+    /// Change a recurring call. A new schedule, or an activation, counts from now.
     pub async fn change_recurring(
         &self,
         actor: Actor,
@@ -112,14 +112,14 @@ impl DirectoryService {
                 new.since = draft.now.wall;
             }
             draft.changes.push(Change::Recurring(Box::new(new.clone())));
-            let detail = difference(&facts(&old), &facts(&new));
-            draft.tell("recurring_call_updated", &new.user, id.as_str(), detail); // S93
+            let detail = difference(&snapshot(&old), &snapshot(&new));
+            draft.audit("recurring_call_updated", &new.user, id.as_str(), detail); // S93
             Ok(new)
         })
         .await
     }
 
-    /// Remove a recurring call. Its occurrences stay on record.
+    /// Remove a recurring call. Its past occurrences are kept.
     pub async fn remove_recurring(&self, actor: Actor, id: RecurringCallId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
             let old = Arc::clone(draft.directory.recurring_call(&id).ok_or(DirectoryError::NotFound)?);
@@ -131,11 +131,11 @@ impl DirectoryService {
     }
 }
 
-/// The recurring calls of an extension go with it, each with its event (S68, S94).
+/// Remove all recurring calls of an extension, with an event for each (S68, S94).
 pub(super) fn remove_all_of(draft: &mut ChangeSet<'_>, extension: &ExtensionId) {
     for call in draft.directory.recurring_calls_of(extension) {
         draft.changes.push(Change::RecurringGone(call.id.clone()));
-        draft.also.push(deleted(call));
+        draft.more_events.push(deleted(call));
     }
 }
 
@@ -144,11 +144,12 @@ fn deleted(call: &RecurringCall) -> Event {
         kind: "recurring_call_deleted",
         user: Some(call.user.clone()),
         subject: call.id.to_string(),
-        detail: json!({"before": facts(call)}),
+        detail: json!({"before": snapshot(call)}),
     }
 }
 
-/// What may never be called by a schedule is refused now, not at nine in the morning. What only has no way yet may get one.
+/// Reject a destination that a schedule may never call now rather than at the time of the call. A destination without a route is accepted, because
+/// a trunk may be added later.
 fn check_destination(
     directory: &Directory,
     permissions: DialPermissions,
@@ -168,8 +169,8 @@ fn check_destination(
     }
 }
 
-/// What the audit tells of a recurring call.
-fn facts(call: &RecurringCall) -> Value {
+/// Snapshot of a recurring call for the audit.
+fn snapshot(call: &RecurringCall) -> Value {
     json!({
         "extensionId": call.extension,
         "destinationNumber": call.destination,

@@ -1,4 +1,4 @@
-//! Making, changing and removing trunks.
+//! Creating, changing and removing trunks.
 
 use base::{Id, Secret};
 use model::trunk::{Did, Source, Trunk, TrunkHost, TrunkSettings};
@@ -8,12 +8,12 @@ use serde_json::json;
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService, Event};
 use crate::Patch;
 
-/// Trunks of one house.
-const TRUNKS: usize = 64;
-/// Seconds to register for, where nothing is said.
-const EXPIRES: u32 = 600;
+/// Maximum number of trunks.
+const MAX_TRUNKS: usize = 64;
+/// Default registration expiry in seconds.
+const DEFAULT_EXPIRES: u32 = 600;
 
-/// What is said of a trunk; what is absent stays as it is, or takes its default.
+/// Settings of a new trunk, or changes of one. An absent value takes its default, or is unchanged.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct TrunkDraft {
@@ -43,7 +43,7 @@ pub struct TrunkDraft {
 }
 
 impl DirectoryService {
-    /// A trunk.
+    /// Create a trunk.
     pub async fn create_trunk(
         &self,
         actor: Actor,
@@ -51,23 +51,23 @@ impl DirectoryService {
         wanted: TrunkDraft,
     ) -> Result<Trunk, DirectoryError> {
         self.commit(actor, move |draft| {
-            if draft.directory.trunks().count() >= TRUNKS {
+            if draft.directory.trunks().count() >= MAX_TRUNKS {
                 return Err(DirectoryError::TooManyTrunks);
             }
             let id = Id::new(draft.now, &mut draft.rng);
-            let mut trunk = bare(id, draft);
+            let mut trunk = new_trunk(id, draft);
             if wanted.caller_id.is_none() && !matches!(wanted.caller_number, Patch::Set(_)) {
                 trunk.settings.caller_id = CallerId::Own;
             }
-            write(&mut trunk, wanted, &seal, draft)?;
-            tell(draft, "trunk_created", &trunk);
+            apply_draft(&mut trunk, wanted, &seal, draft)?;
+            audit(draft, "trunk_created", &trunk);
             draft.changes.push(Change::Trunk(Box::new(trunk.clone())));
             Ok(trunk)
         })
         .await
     }
 
-    /// Change some of it.
+    /// Change a trunk.
     pub async fn change_trunk(
         &self,
         actor: Actor,
@@ -78,23 +78,23 @@ impl DirectoryService {
         self.commit(actor, move |draft| {
             let mut trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(DirectoryError::NotFound)?);
             let before = trunk.clone();
-            write(&mut trunk, wanted, &seal, draft)?;
+            apply_draft(&mut trunk, wanted, &seal, draft)?;
             if trunk == before {
                 return Ok(trunk);
             }
             trunk.updated_at = draft.now.wall;
-            tell(draft, "trunk_updated", &trunk);
+            audit(draft, "trunk_updated", &trunk);
             draft.changes.push(Change::Trunk(Box::new(trunk.clone())));
             Ok(trunk)
         })
         .await
     }
 
-    /// Remove a trunk. Calls on it go on to their end.
+    /// Remove a trunk. Active calls on it continue.
     pub async fn remove_trunk(&self, actor: Actor, id: TrunkId) -> Result<(), DirectoryError> {
         self.commit(actor, move |draft| {
             let trunk = Trunk::clone(draft.directory.trunk(&id).ok_or(DirectoryError::NotFound)?);
-            tell(draft, "trunk_deleted", &trunk);
+            audit(draft, "trunk_deleted", &trunk);
             draft.changes.push(Change::TrunkGone(id));
             Ok(())
         })
@@ -102,7 +102,7 @@ impl DirectoryService {
     }
 }
 
-fn bare(id: TrunkId, draft: &ChangeSet<'_>) -> Trunk {
+fn new_trunk(id: TrunkId, draft: &ChangeSet<'_>) -> Trunk {
     Trunk {
         id,
         name: String::new(),
@@ -115,8 +115,8 @@ fn bare(id: TrunkId, draft: &ChangeSet<'_>) -> Trunk {
     }
 }
 
-/// Write what was said into the trunk, and check that it still is one.
-fn write(
+/// Apply the settings to the trunk and check the result.
+fn apply_draft(
     trunk: &mut Trunk,
     wanted: TrunkDraft,
     seal: &SealKey,
@@ -148,7 +148,7 @@ fn write(
     wanted.calls_per_second.apply(&mut settings.calls_per_second);
     put(&mut settings.probe, wanted.probe);
     put(&mut settings.diversion, wanted.diversion);
-    let expires = wanted.register_expires.or(settings.register).unwrap_or(EXPIRES);
+    let expires = wanted.register_expires.or(settings.register).unwrap_or(DEFAULT_EXPIRES);
     match wanted.register {
         Some(true) => settings.register = Some(expires),
         Some(false) => settings.register = None,
@@ -165,8 +165,8 @@ fn write(
     Ok(trunk.settings.check(trunk.password.is_some())?)
 }
 
-/// What is told never shows the password, nor whose numbers they are.
-fn tell(draft: &mut ChangeSet<'_>, kind: &'static str, trunk: &Trunk) {
+/// Set the event of a trunk change. It contains neither the password nor the numbers.
+fn audit(draft: &mut ChangeSet<'_>, kind: &'static str, trunk: &Trunk) {
     let hosts: Vec<&str> = trunk.settings.hosts.iter().map(|host| host.host.as_str()).collect();
     let detail = json!({
         "name": trunk.name, "enabled": trunk.enabled, "priority": trunk.priority, "hosts": hosts,

@@ -1,5 +1,5 @@
-//! Voicemail's books: boxes, messages and the mails about them. The exchange tells what happened on the phone, the API what its callers want;
-//! both are written here, in the order in which they come.
+//! Changes of mailboxes and voicemail messages, and the e-mail notifications about them. The switch reports what happened on the phone, the API
+//! what its clients request; both are written here in the order of arrival.
 
 use base::{Id, Timestamp};
 use model::voicemail::{Delivery, PinError, PinKey, PinProof, check_pin, is_email};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::{Actor, ChangeSet, DirectoryError, DirectoryService};
 use crate::Patch;
 
-/// What is changed of a box; `None` stays as it is.
+/// Changes of a mailbox; `None` leaves a value unchanged.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct MailboxChanges {
-    /// The PIN itself: only its proof is kept.
+    /// The PIN in plain text; only its hash is stored.
     pub pin: Patch<base::Secret<String>>,
     pub language: Option<Language>,
     pub email: Patch<String>,
@@ -22,7 +22,7 @@ pub struct MailboxChanges {
 }
 
 impl DirectoryService {
-    /// Change some of a box.
+    /// Change the settings of a mailbox.
     pub async fn change_mailbox(
         &self,
         actor: Actor,
@@ -47,25 +47,25 @@ impl DirectoryService {
             changes.greeting_at.apply(&mut mailbox.greeting_at);
             let greeting = mailbox.greeting_at != before.greeting_at;
             let kind = if greeting { "voicemail_greeting_changed" } else { "voicemail_settings_changed" };
-            draft.tell(kind, &extension.user, id.as_str(), json!({"after": facts(&mailbox)}));
+            draft.audit(kind, &extension.user, id.as_str(), json!({"after": snapshot(&mailbox)}));
             draft.changes.push(Change::Mailbox(mailbox.clone()));
             Ok(mailbox)
         })
         .await
     }
 
-    /// Somebody begins to speak a message: from now on a crash does not forget whose it is.
+    /// Record the start of a message, so that a crash does not lose its owner.
     pub async fn message_begun(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             extension(draft, &message.extension)?;
-            draft.tell("voicemail_begun", &message.user, message.id.as_str(), told(&message));
+            draft.audit("voicemail_begun", &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::Message(message));
             Ok(())
         })
         .await
     }
 
-    /// A message is complete. Where its box has an address for it, a mail is due. One of an extension that is gone meanwhile is too.
+    /// Record a complete message, and queue an e-mail notification if the mailbox has an address. Fails if the extension was removed meanwhile.
     pub async fn message_left(&self, message: VoicemailMessage) -> Result<(), DirectoryError> {
         self.commit(Actor::default(), move |draft| {
             let extension = extension(draft, &message.extension)?;
@@ -74,14 +74,14 @@ impl DirectoryService {
                 let id = Id::new(draft.now, &mut draft.rng);
                 draft.mails.push(Delivery::new(id, &message, recipient, draft.now.wall));
             }
-            draft.tell("voicemail_left", &message.user, message.id.as_str(), told(&message));
+            draft.audit("voicemail_left", &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::Message(message));
             Ok(())
         })
         .await
     }
 
-    /// A message was heard, is to be kept, or counts as new again.
+    /// Mark a message as heard, saved or new.
     pub async fn mark_message(
         &self,
         actor: Actor,
@@ -90,7 +90,7 @@ impl DirectoryService {
         state: MessageState,
     ) -> Result<VoicemailMessage, DirectoryError> {
         self.commit(actor, move |draft| {
-            let message = known(draft, &extension, &id)?;
+            let message = complete_message(draft, &extension, &id)?;
             if message.state == state {
                 return Ok(message);
             }
@@ -104,14 +104,14 @@ impl DirectoryService {
                 MessageState::Saved => "voicemail_saved",
                 MessageState::New | MessageState::Recording => "voicemail_unheard",
             };
-            draft.tell(kind, &marked.user, marked.id.as_str(), told(&marked));
+            draft.audit(kind, &marked.user, marked.id.as_str(), message_snapshot(&marked));
             draft.changes.push(Change::Message(marked.clone()));
             Ok(marked)
         })
         .await
     }
 
-    /// A message is gone: deleted, or (where it was never complete) dropped.
+    /// Remove a message: deleted by its owner, or dropped because it was never complete.
     pub async fn remove_message(
         &self,
         actor: Actor,
@@ -125,7 +125,7 @@ impl DirectoryService {
                 MessageState::Recording => "voicemail_dropped",
                 MessageState::New | MessageState::Heard | MessageState::Saved => "voicemail_deleted",
             };
-            draft.tell(kind, &message.user, message.id.as_str(), told(&message));
+            draft.audit(kind, &message.user, message.id.as_str(), message_snapshot(&message));
             draft.changes.push(Change::MessageGone { extension, id });
             Ok(message)
         })
@@ -137,8 +137,8 @@ fn extension(draft: &ChangeSet<'_>, id: &ExtensionId) -> Result<Extension, Direc
     draft.directory.extension(id).map(|extension| (**extension).clone()).ok_or(DirectoryError::NotFound)
 }
 
-/// A message that is complete.
-fn known(
+/// Find a complete message.
+fn complete_message(
     draft: &ChangeSet<'_>,
     extension: &ExtensionId,
     id: &MessageId,
@@ -147,8 +147,8 @@ fn known(
     found.map(|message| (**message).clone()).ok_or(DirectoryError::NotFound)
 }
 
-/// A box without its secret.
-fn facts(mailbox: &Mailbox) -> Value {
+/// Snapshot of a mailbox for the audit, without the PIN.
+fn snapshot(mailbox: &Mailbox) -> Value {
     json!({
         "pinSet": mailbox.pin.is_some(),
         "language": mailbox.language,
@@ -158,7 +158,7 @@ fn facts(mailbox: &Mailbox) -> Value {
     })
 }
 
-fn told(message: &VoicemailMessage) -> Value {
+fn message_snapshot(message: &VoicemailMessage) -> Value {
     json!({
         "extensionId": message.extension.as_str(),
         "from": message.from_number,
@@ -167,13 +167,13 @@ fn told(message: &VoicemailMessage) -> Value {
     })
 }
 
-/// Why a PIN is refused, for people.
+/// Why a PIN is rejected: English, Spanish.
 pub(crate) fn pin_sentence(error: PinError) -> (&'static str, &'static str) {
     match error {
         PinError::Shape => ("must have 4 to 10 digits", "debe tener de 4 a 10 dígitos"),
         PinError::Weak => (
-            "is the first that anybody tries: no repeated digit, no row of digits, not the extension's own number",
-            "es lo primero que se prueba: ni dígitos repetidos, ni seguidos, ni el número de la extensión",
+            "is too easy to guess: no repeated digit, no sequence of digits, not the extension's own number",
+            "es demasiado fácil de adivinar: ni dígitos repetidos, ni seguidos, ni el número de la extensión",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Making, changing and forgetting webhooks (S88).
+//! Creating, changing and deleting webhooks (S88).
 
 use base::{Id, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,7 +10,7 @@ use store::{Audit, Delivery};
 use super::{Actor, DirectoryError, DirectoryService, Event};
 use crate::secret;
 
-/// What a webhook begins with.
+/// Parameters of a new webhook.
 #[derive(Clone, Debug)]
 pub(crate) struct NewWebhook {
     pub user: UserId,
@@ -20,7 +20,7 @@ pub(crate) struct NewWebhook {
     pub active: bool,
 }
 
-/// What is changed of one; what is `None` stays.
+/// Changes of a webhook; `None` leaves a value unchanged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WebhookChanges {
     pub url: Option<String>,
@@ -28,13 +28,14 @@ pub(crate) struct WebhookChanges {
     pub active: Option<bool>,
 }
 
-/// What signs the messages to a webhook: its first secret, or a later one. It is derived, so that the database holds nothing that could sign.
+/// The secret that signs messages to a webhook; `number` counts its rotations. It is derived from the key, so the database holds nothing that could
+/// sign.
 pub fn webhook_secret(key: &Secret<[u8; 32]>, id: &WebhookId, number: u32) -> Secret<String> {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose()) else { return Secret::new(String::new()) };
     mac.update(b"webhook:");
     mac.update(id.as_str().as_bytes());
     if number > 0 {
-        // No id has a colon in it: no secret of one webhook is that of another.
+        // Ids contain no colon, so no secret of one webhook equals that of another.
         mac.update(format!(":{number}").as_bytes());
     }
     Secret::new(format!("whsec_{}", secret::hex(&mac.finalize().into_bytes())))
@@ -62,7 +63,7 @@ impl DirectoryService {
         };
         let detail = json!({"host": host_of(&hook.url), "types": hook.types, "active": hook.active});
         let audit = self.audit_of("webhook_created", &hook, actor, detail);
-        self.keep(hook, true, audit).await
+        self.save(hook, true, audit).await
     }
 
     pub(crate) async fn change_webhook(
@@ -86,21 +87,21 @@ impl DirectoryService {
             hook.active = active;
         }
         let audit = self.audit_of("webhook_updated", &hook, actor, json!({"after": after}));
-        let fresh = hook.active && !old.active;
-        self.keep(hook, fresh, audit).await
+        let activated = hook.active && !old.active;
+        self.save(hook, activated, audit).await
     }
 
-    /// A task of its own: a client that goes away in the middle leaves nothing half done.
-    async fn keep(&self, hook: Webhook, fresh: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
+    /// Runs in its own task, so a client that disconnects does not interrupt it.
+    async fn save(&self, hook: Webhook, activated: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
         let store = self.store().clone();
         let work = async move {
-            store.put_webhook(&hook, fresh, audit).await?;
+            store.put_webhook(&hook, activated, audit).await?;
             Ok(hook)
         };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
-    /// The next secret signs from now on, and for a day the one before too.
+    /// Switch to the next secret. The previous one also signs for another day.
     pub(crate) async fn rotate_webhook_secret(
         &self,
         actor: Actor,
@@ -110,7 +111,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_secret_rotated", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.rotate_webhook(&hook.id, now, audit).await?) };
-        let rotated = tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?;
+        let rotated = tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?;
         rotated.and_then(|hook: Option<Webhook>| hook.ok_or(DirectoryError::NotFound))
     }
 
@@ -118,7 +119,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_deleted", &hook, actor, json!({"host": host_of(&hook.url)}));
         let store = self.store().clone();
         let work = async move { Ok(store.drop_webhook(&hook.id, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     pub(crate) async fn retry_delivery(
@@ -131,7 +132,7 @@ impl DirectoryService {
         let audit = self.audit_of("webhook_delivery_retried", &hook, actor, detail);
         let (store, now) = (self.store().clone(), self.now().wall);
         let work = async move { Ok(store.retry_delivery(&delivery.id, now, audit).await?) };
-        tokio::spawn(work).await.map_err(|_| DirectoryError::Died)?
+        tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 
     fn audit_of(&self, kind: &'static str, hook: &Webhook, actor: Actor, detail: Value) -> Audit {
@@ -140,7 +141,7 @@ impl DirectoryService {
     }
 }
 
-/// Of an address only the host is told: its path may hold a token.
+/// Host of a URL. The path may contain a token, so the audit omits it.
 fn host_of(url: &str) -> String {
     url.parse::<axum::http::Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
 }

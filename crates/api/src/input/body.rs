@@ -1,4 +1,4 @@
-//! The body of a request: read at once, judged later, because who asks and for what is judged first.
+//! Request body: read by the extractor, validated later by the handler, because permission and resource are checked before the body's content.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -12,22 +12,22 @@ use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::limits::{BodyLimit, JSON_DEPTH};
 
-/// See the module.
+/// The body of a request, not yet validated.
 pub(crate) struct Body {
     read: Result<Bytes, Fault>,
     is_json: bool,
     is_csv: bool,
 }
 
-/// All of a body, within the limit of its route.
+/// Read a whole body within the size and time limit of its route.
 pub(crate) async fn read_whole(body: axum::body::Body, limit: BodyLimit) -> Result<Bytes, Fault> {
-    match tokio::time::timeout(limit.patience, axum::body::to_bytes(body, limit.bytes)).await {
+    match tokio::time::timeout(limit.timeout, axum::body::to_bytes(body, limit.bytes)).await {
         Ok(read) => read.map_err(|_| limit.too_large),
-        Err(_) => Err(Fault::BodyIncomplete), // half of an object is none
+        Err(_) => Err(Fault::BodyIncomplete), // a partial body is useless
     }
 }
 
-/// The limit of the route that a request has come to.
+/// The body limit of the matched route.
 pub(crate) fn limit_of(request: &Request) -> BodyLimit {
     request.extensions().get::<BodyLimit>().copied().unwrap_or(BodyLimit::FORM)
 }
@@ -44,7 +44,7 @@ impl FromRequest<App> for Body {
 }
 
 impl Body {
-    /// The body where it is a table.
+    /// The bytes if the body is CSV.
     pub(crate) fn csv(&self) -> Result<Option<Bytes>, ApiError> {
         if !self.is_csv {
             return Ok(None);
@@ -52,18 +52,18 @@ impl Body {
         self.read.clone().map(Some).map_err(ApiError::from)
     }
 
-    /// The form in the body, where acting on somebody else is no question.
-    pub(crate) fn plain_form(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
+    /// Validate the JSON body for a route without `userId`.
+    pub(crate) fn form_without_user(&self, fields: &'static [Field]) -> Result<Form, ApiError> {
         Form::of_object(self.object()?, fields)
     }
 
-    /// The form in the body. An empty body is an empty form (S21). Acting on somebody else is refused before a value is looked at.
+    /// Validate the JSON body. An empty body is an empty form (S21). A foreign `userId` is rejected before any value is validated.
     pub(crate) fn form(&self, principal: &Principal, fields: &'static [Field]) -> Result<Form, ApiError> {
         let object = self.object()?;
         if let Some(user) = object.get("userId").and_then(Value::as_str)
             && fields.iter().any(|field| field.name == "userId")
         {
-            principal.acts_for(user)?;
+            principal.require_user(user)?;
         }
         Form::of_object(object, fields)
     }
@@ -81,18 +81,18 @@ impl Body {
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(mut object)) => {
-                object.values_mut().for_each(make_whole);
+                object.values_mut().for_each(normalise_integers);
                 Ok(object)
             }
             Ok(_) => Err(Fault::BadJson.into()),
             Err(error) => {
                 let place = format!("line {}, column {}", error.line(), error.column());
                 let lugar = format!("línea {}, columna {}", error.line(), error.column());
-                Err(ApiError::said(
+                Err(ApiError::with_detail(
                     Fault::BadJson,
                     (
-                        &format!("The body is not JSON: it breaks off or goes wrong at {place}"),
-                        &format!("El cuerpo no es JSON: se corta o falla en la {lugar}"),
+                        &format!("The body is not valid JSON: error at {place}"),
+                        &format!("El cuerpo no es JSON válido: error en la {lugar}"),
                     ),
                 ))
             }
@@ -100,9 +100,9 @@ impl Body {
     }
 }
 
-/// Numbers without a fraction are integers however they are written: `30.0` is one in JSON Schema (2020-12 validation, §6.1.1).
-fn make_whole(value: &mut Value) {
-    /// Up to here every integer has a double of its own.
+/// Turn numbers without a fraction into integers: `30.0` is an integer in JSON Schema (2020-12 validation, §6.1.1).
+fn normalise_integers(value: &mut Value) {
+    /// Largest magnitude up to which every integer has an exact double.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
         Value::Number(number) => {
@@ -113,13 +113,13 @@ fn make_whole(value: &mut Value) {
                 *value = Value::from(float as i64);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(make_whole),
-        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Array(items) => items.iter_mut().for_each(normalise_integers),
+        Value::Object(object) => object.values_mut().for_each(normalise_integers),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
-/// A type without its parameters.
+/// The media type without its parameters.
 fn essence(headers: &HeaderMap) -> String {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
@@ -130,7 +130,7 @@ fn is_json(essence: &str) -> bool {
         || essence.strip_prefix("application/").is_some_and(|t| t.ends_with("+json"))
 }
 
-/// How deeply brackets are nested outside of strings.
+/// Nesting depth of brackets outside strings.
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
     for byte in json {
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn numbers_without_a_fraction_are_integers() {
         let mut value = serde_json::json!({"a": [30.0, -0.0, 30.5, 1e300], "b": {"c": 5060.0}, "d": 7});
-        make_whole(&mut value);
+        normalise_integers(&mut value);
         assert_eq!(value, serde_json::json!({"a": [30, 0, 30.5, 1e300], "b": {"c": 5060}, "d": 7}));
     }
 

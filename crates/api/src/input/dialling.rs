@@ -1,29 +1,29 @@
-//! Two objects inside the body of an extension: what it may dial, and where its owner is looked for.
+//! Two objects in the body of an extension: dial permissions and follow-me.
 
 use model::{DialPermissions, DialledNumber, FollowMe, FollowMode, FollowStep};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-/// Seconds that a number of a follow-me rings where nobody says otherwise, and what may be said.
+/// Default ringing time of a follow-me number in seconds, and its range.
 const RING_SECONDS: u16 = 20;
-const RING: std::ops::RangeInclusive<u16> = 5..=300;
+const RING_RANGE: std::ops::RangeInclusive<u16> = 5..=300;
 
-/// `dialPermissions`: what is absent stays as it is.
+/// `dialPermissions` of a change: absent flags are unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PermissionsChange {
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "non_null_bool")]
     internal: Option<bool>,
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "non_null_bool")]
     national: Option<bool>,
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "non_null_bool")]
     international: Option<bool>,
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "non_null_bool")]
     premium: Option<bool>,
 }
 
-/// What is there is a flag; `null` is something, and none.
-fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+/// A flag that may be absent but not `null`.
+fn non_null_bool<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     bool::deserialize(deserializer).map(Some)
 }
 
@@ -53,36 +53,36 @@ impl PermissionsChange {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wish {
+struct FollowMeInput {
     #[serde(default)]
     mode: FollowMode,
-    numbers: Vec<Step>,
+    numbers: Vec<FollowStepInput>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Step {
+struct FollowStepInput {
     number: DialledNumber,
     #[serde(default = "ring_seconds")]
     ring_seconds: u16,
 }
 
-/// Where nothing is said; `null` is something, and no number.
+/// Default of an absent `ringSeconds`. A `null` is rejected.
 fn ring_seconds() -> u16 {
     RING_SECONDS
 }
 
-/// `followMe` as it was sent; `None` where it is none.
+/// Parse `followMe`; `None` if it is malformed.
 pub(crate) fn follow_me(value: &Value) -> Option<FollowMe> {
-    let wish: Wish = value.is_object().then(|| serde_json::from_value(value.clone()).ok())??;
-    if !(1..=FollowMe::NUMBERS).contains(&wish.numbers.len()) {
+    let input: FollowMeInput = value.is_object().then(|| serde_json::from_value(value.clone()).ok())??;
+    if !(1..=FollowMe::NUMBERS).contains(&input.numbers.len()) {
         return None;
     }
-    let step = |Step { number, ring_seconds }: Step| {
-        RING.contains(&ring_seconds).then_some(FollowStep { number, ring_seconds })
+    let step = |FollowStepInput { number, ring_seconds }: FollowStepInput| {
+        RING_RANGE.contains(&ring_seconds).then_some(FollowStep { number, ring_seconds })
     };
-    let numbers = wish.numbers.into_iter().map(step).collect::<Option<Vec<_>>>()?;
-    Some(FollowMe { mode: wish.mode, numbers })
+    let numbers = input.numbers.into_iter().map(step).collect::<Option<Vec<_>>>()?;
+    Some(FollowMe { mode: input.mode, numbers })
 }
 
 pub(crate) fn follow_me_schema() -> Value {
@@ -94,7 +94,7 @@ pub(crate) fn follow_me_schema() -> Value {
                 "type": "object", "additionalProperties": false, "required": ["number"],
                 "properties": {
                     "number": {"type": "string", "pattern": r"^\+?[0-9*#]{1,32}$"},
-                    "ringSeconds": {"type": "integer", "minimum": RING.start(), "maximum": RING.end()}
+                    "ringSeconds": {"type": "integer", "minimum": RING_RANGE.start(), "maximum": RING_RANGE.end()}
                 }
             }}
         }

@@ -1,16 +1,16 @@
-//! Points in time as programs write them (RFC 3339 §5.6).
+//! RFC 3339 timestamps (§5.6).
 
 use base::Timestamp;
 
 const DAY: i64 = 86_400;
 
-/// `2026-11-21T09:30:00.5Z`, `2026-11-21T10:30:00+01:00`; `None` for anything else. A leap second is the second after it.
+/// Parse `2026-11-21T09:30:00.5Z` or `2026-11-21T10:30:00+01:00`; `None` for anything else. A leap second becomes the following second.
 pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     let (date, rest) = (text.get(..10)?, text.get(10..)?);
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = (rest.get(..8)?, rest.get(8..)?);
-    let (year, month, day) = three(date, '-', 4)?;
-    let (hour, minute, second) = three(clock, ':', 2)?;
+    let (year, month, day) = parse_three(date, '-', 4)?;
+    let (hour, minute, second) = parse_three(clock, ':', 2)?;
     if !(1..=12).contains(&month) || !(1..=days_in(year, month)).contains(&day) {
         return None;
     }
@@ -29,29 +29,29 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(seconds * 1_000_000 + micros))
 }
 
-/// Three numbers of fixed width, the first of them of `first` digits.
-fn three(text: &str, between: char, first: usize) -> Option<(i64, i64, i64)> {
+/// Parse three numbers of fixed width: the first has `first` digits, the others two.
+fn parse_three(text: &str, between: char, first: usize) -> Option<(i64, i64, i64)> {
     let mut parts = text.split(between);
     let mut part = |width: usize| {
         let digits = parts.next().filter(|d| d.len() == width && d.bytes().all(|b| b.is_ascii_digit()))?;
         digits.parse::<i64>().ok()
     };
-    let three = (part(first)?, part(2)?, part(2)?);
-    parts.next().is_none().then_some(three)
+    let numbers = (part(first)?, part(2)?, part(2)?);
+    parts.next().is_none().then_some(numbers)
 }
 
-/// Seconds that a zone is ahead of UTC.
+/// Offset of a zone in seconds east of UTC.
 fn offset(zone: &str) -> Option<i64> {
     if zone == "Z" || zone == "z" {
         return Some(0);
     }
-    // A plus that nobody has escaped arrives as a space.
+    // A `+` that was not percent-encoded in a query arrives as a space.
     let (sign, rest) = match zone.split_at_checked(1)? {
         ("+" | " ", rest) => (1, rest),
         ("-", rest) => (-1, rest),
         _ => return None,
     };
-    let (hours, minutes, _) = three(&format!("{rest}:00"), ':', 2)?;
+    let (hours, minutes, _) = parse_three(&format!("{rest}:00"), ':', 2)?;
     (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
 }
 
@@ -68,7 +68,7 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970 began.
+/// Days since 1970-01-01.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let before = |year: i64| year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let in_year: i64 = (1..month).map(|month| days_in(year, month)).sum();
@@ -93,11 +93,11 @@ mod tests {
             assert_eq!(instant(text), Some(Timestamp::from_micros(micros)), "{text}");
         }
         let half = instant("2025-01-15T10:30:00.5Z").unwrap();
-        assert_eq!(instant(&half.to_string()), Some(half), "what we write ourselves");
+        assert_eq!(instant(&half.to_string()), Some(half), "the server's own format");
     }
 
     #[test]
-    fn what_is_no_instant_is_refused() {
+    fn invalid_timestamps_are_rejected() {
         for text in [
             "",
             "2023-11-14",

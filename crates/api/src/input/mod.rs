@@ -1,5 +1,5 @@
-//! What callers send: bodies and queries are described by tables of fields, which validate them and are printed into the OpenAPI
-//! document, so that both say the same.
+//! Input validation. Bodies and queries are described by tables of fields, which both validate requests and generate the OpenAPI document, so the
+//! two always agree.
 
 mod body;
 pub(crate) mod dialling;
@@ -19,15 +19,15 @@ pub(crate) use body::{Body, limit_of, read_whole};
 pub use dialling::PermissionsChange;
 pub(crate) use rule::{Paging, Rule};
 
-/// One field of a body or a query.
+/// One field of a body or query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Field {
     pub name: &'static str,
-    /// Another name that the documents use for it (S76).
+    /// Alternative name of the same field in the original documentation (S76).
     pub alias: Option<&'static str>,
     pub rule: Rule,
     pub required: bool,
-    /// `null` is a value of its own.
+    /// Whether `null` is accepted.
     pub nullable: bool,
     pub about: &'static str,
 }
@@ -49,27 +49,27 @@ impl Field {
         Field { alias: Some(alias), ..self }
     }
 
-    fn is_called(&self, name: &str) -> bool {
+    fn has_name(&self, name: &str) -> bool {
         self.name == name || self.alias == Some(name)
     }
 }
 
-/// Values that were found good, by the names of their fields.
+/// Validated values by field name.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     values: BTreeMap<&'static str, Value>,
 }
 
 impl Form {
-    /// Check a body against its table.
+    /// Validate a JSON object against its table.
     pub(crate) fn of_object(
         object: serde_json::Map<String, Value>,
         fields: &'static [Field],
     ) -> Result<Form, ApiError> {
         let mut form = Form::default();
         for (name, value) in object {
-            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(unknown(&name, fields));
+            let Some(field) = fields.iter().find(|field| field.has_name(&name)) else {
+                return Err(unknown_field(&name, fields));
             };
             if !(field.nullable && value.is_null()) {
                 field
@@ -77,7 +77,7 @@ impl Form {
                     .check(&value)
                     .map_err(|(fault, (en, es))| ApiError::field(fault, &name, Some((&en, &es))))?;
                 if let (Rule::Object(fields), Some(object)) = (field.rule, value.as_object()) {
-                    Form::of_object(object.clone(), fields).map_err(|error| error.within(&name))?;
+                    Form::of_object(object.clone(), fields).map_err(|error| error.nested_in(&name))?;
                 }
             }
             if form.values.insert(field.name, value).is_some() {
@@ -88,28 +88,29 @@ impl Form {
                 ));
             }
         }
-        form.complete(fields)
+        form.check_required(fields)
     }
 
-    /// Whether a query has parameters that a route does not know. Their values are looked at later: what is not there is said first.
-    pub(crate) fn knows(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
+    /// Reject query parameters that the route does not have. Their values are validated later by the handler, so that a 404 takes precedence.
+    pub(crate) fn check_names(uri: &Uri, fields: &'static [Field]) -> Result<(), ApiError> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let names = pairs.map(|pairs| pairs.0).unwrap_or_default();
-        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.is_called(name))) {
-            Some((name, _)) => Err(unknown(name, fields)),
+        match names.iter().find(|(name, _)| !fields.iter().any(|field| field.has_name(name))) {
+            Some((name, _)) => Err(unknown_field(name, fields)),
             None => Ok(()),
         }
     }
 
-    /// Check a query against its table. Numbers and flags are written as text there.
+    /// Validate a query against its table. Numbers and flags are parsed from text.
     pub(crate) fn of_query(uri: &Uri, fields: &'static [Field]) -> Result<Form, ApiError> {
-        let bad = |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &shown(name), Some(rule));
+        let bad =
+            |name: &str, rule: (&str, &str)| ApiError::field(Fault::BadValue, &printable(name), Some(rule));
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|_| bad("query", ("cannot be read", "no se puede leer")))?;
         let mut form = Form::default();
         for (name, text) in pairs.0 {
-            let Some(field) = fields.iter().find(|field| field.is_called(&name)) else {
-                return Err(unknown(&name, fields));
+            let Some(field) = fields.iter().find(|field| field.has_name(&name)) else {
+                return Err(unknown_field(&name, fields));
             };
             let value = field.rule.read(&text);
             field.rule.check(&value).map_err(|(_, (en, es))| bad(&name, (&en, &es)))?;
@@ -117,13 +118,13 @@ impl Form {
                 return Err(bad(&name, ("given twice", "aparece dos veces")));
             }
         }
-        form.complete(fields)
+        form.check_required(fields)
     }
 
-    fn complete(self, fields: &'static [Field]) -> Result<Form, ApiError> {
+    fn check_required(self, fields: &'static [Field]) -> Result<Form, ApiError> {
         match fields.iter().find(|field| field.required && !self.values.contains_key(field.name)) {
             Some(missing) => {
-                let rule = ("required, and missing", "es obligatorio y falta");
+                let rule = ("required but missing", "es obligatorio y falta");
                 Err(ApiError::field(Fault::MissingField, missing.name, Some(rule)))
             }
             None => Ok(self),
@@ -138,11 +139,11 @@ impl Form {
         self.values.get(name)?.as_bool()
     }
 
-    pub(crate) fn whole(&self, name: &str) -> Option<u64> {
+    pub(crate) fn integer(&self, name: &str) -> Option<u64> {
         self.values.get(name)?.as_u64()
     }
 
-    /// What is said of a value that may be missing; `value` is what was read of it, where it was sent and is not `null`.
+    /// The tri-state of a nullable field. `value` is the parsed value if the field was sent and is not `null`.
     pub(crate) fn patch<T>(&self, name: &str, value: Option<T>) -> Patch<T> {
         match value {
             Some(value) => Patch::Set(value),
@@ -151,7 +152,7 @@ impl Form {
         }
     }
 
-    /// Read a value into a type whose rule it has already passed.
+    /// Parse a string that has already passed its rule.
     pub(crate) fn parsed<T, E>(
         &self,
         name: &str,
@@ -161,7 +162,7 @@ impl Form {
         parse(text).map(Some).map_err(|_| ApiError::field(Fault::BadValue, name, None))
     }
 
-    /// The objects of a list.
+    /// Take the objects of a list.
     pub(crate) fn objects(&mut self, name: &str) -> impl Iterator<Item = serde_json::Map<String, Value>> {
         let list = match self.values.remove(name) {
             Some(Value::Array(list)) => list,
@@ -173,44 +174,47 @@ impl Form {
         })
     }
 
-    /// A value as it was sent.
+    /// The JSON value as sent.
     pub(crate) fn value(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
     }
 
-    /// The form of an object, whose table is `fields`.
+    /// Validate a nested object against the table `fields`.
     pub(crate) fn object(&self, name: &str, fields: &'static [Field]) -> Option<Form> {
         Form::of_object(self.values.get(name)?.as_object()?.clone(), fields).ok()
     }
 
-    /// The numbers of a list.
-    pub(crate) fn wholes(&self, name: &str) -> Option<Vec<i64>> {
+    /// The integers of a list.
+    pub(crate) fn integers(&self, name: &str) -> Option<Vec<i64>> {
         Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_i64).collect())
     }
 
-    /// The texts of a list.
+    /// The strings of a list.
     pub(crate) fn texts(&self, name: &str) -> Option<impl Iterator<Item = &str>> {
         Some(self.values.get(name)?.as_array()?.iter().filter_map(Value::as_str))
     }
 }
 
-/// A name that nothing has here, and those that something has.
-fn unknown(name: &str, fields: &[Field]) -> ApiError {
+/// Error for an unknown field, which lists the known ones.
+fn unknown_field(name: &str, fields: &[Field]) -> ApiError {
     let names = |field: &Field| [Some(field.name), field.alias];
     let known: Vec<&str> = fields.iter().flat_map(names).flatten().collect();
     let known = known.join(", ");
     let (en, es) = if known.is_empty() {
         (
-            "is not known here, where there is no field at all".into(),
-            "no se conoce aquí, donde no hay campo alguno".into(),
+            "unknown field; no fields are allowed here".into(),
+            "campo desconocido; aquí no se admite ninguno".into(),
         )
     } else {
-        (format!("is not known here; known are: {known}"), format!("no se conoce aquí; se conocen: {known}"))
+        (
+            format!("unknown field; allowed fields: {known}"),
+            format!("campo desconocido; campos admitidos: {known}"),
+        )
     };
-    ApiError::field(Fault::UnknownField, &shown(name), Some((&en, &es)))
+    ApiError::field(Fault::UnknownField, &printable(name), Some((&en, &es)))
 }
 
-/// A name that somebody sent, fit to be sent back.
-pub(crate) fn shown(name: &str) -> String {
+/// Client-supplied text without control characters, cut to 64 characters, for use in responses.
+pub(crate) fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(64).collect()
 }

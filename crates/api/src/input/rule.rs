@@ -1,4 +1,4 @@
-//! Rules that values keep.
+//! Validation rules of fields.
 
 use base::Id;
 use model::recurrence::{Zone, is_time};
@@ -10,89 +10,89 @@ use super::dialling::{self, PermissionsChange};
 use super::instant::instant;
 use crate::error::Fault;
 
-/// English and Spanish.
+/// A sentence in English and in Spanish.
 pub(crate) type Sentence = (&'static str, &'static str);
 
-/// The JSON type that a rule begins with.
+/// JSON type that a rule expects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExpectedType {
     Text,
     Flag,
-    Whole,
+    Integer,
     List,
     Object,
     Any,
 }
 
-/// What a value must be.
+/// Rule that a value must satisfy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rule {
-    /// An id of anything.
+    /// An id of any object.
     Id,
-    /// 2 to 6 digits.
+    /// Extension number: 2 to 6 digits.
     ExtensionNumber,
-    /// A number as people dial it (S32).
+    /// Dialled number (S32).
     Dialled,
-    /// A number, a user name, or a SIP URI of our own domain.
+    /// Number, user name, or SIP URI of this server's domain.
     Destination,
-    /// A number, a user name, or a SIP URI, shown to the callee.
+    /// Number, user name or SIP URI that is shown to the callee.
     Origin,
-    /// Text for people.
+    /// Text for people, with its maximum length in characters.
     Label(usize),
     /// `true` or `false`.
     Flag,
-    /// A whole number.
-    Whole(u64, u64),
-    /// One of some words.
+    /// Integer with minimum and maximum.
+    Integer(u64, u64),
+    /// One of the given words.
     OneOf(&'static [&'static str]),
     /// A list of permissions.
     Permissions,
-    /// Where a page begins.
+    /// Position of a page.
     Cursor(Paging),
-    /// A list of objects with these fields, at most so many. Only the list is checked: each object is a form of its own.
-    Lines(&'static [Field], usize),
-    /// What one noun alone knows.
-    Json(&'static JsonRule),
-    /// What an extension may dial.
+    /// List of objects with these fields, with its maximum length. Only the list is validated here; each object is validated as a form of its own.
+    Objects(&'static [Field], usize),
+    /// Rule specific to one resource.
+    Custom(&'static CustomRule),
+    /// Dial permissions of an extension.
     DialPermissions,
-    /// Where an extension's owner is looked for.
+    /// Follow-me settings of an extension.
     FollowMe,
-    /// A point in time, RFC 3339.
+    /// RFC 3339 timestamp.
     Instant,
-    /// How a number or a user name begins.
-    Beginning,
-    /// Kinds of events, with commas between them.
-    Kinds,
-    /// A list of kinds of events.
-    KindList,
-    /// `https://…`
+    /// Prefix of a number or user name.
+    Prefix,
+    /// Event types separated by commas.
+    EventTypes,
+    /// List of event types.
+    EventTypeList,
+    /// URL of a webhook: `https://…`
     Url,
-    /// An object of these fields.
+    /// Object with these fields.
     Object(&'static [super::Field]),
-    /// A time of day.
+    /// Time of day.
     Time,
-    /// A time zone.
+    /// IANA time zone.
     Zone,
-    /// A list of days of the week.
+    /// List of days of the week.
     DaysOfWeek,
 }
 
-/// What a cursor holds.
+/// What a cursor encodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Paging {
-    /// An id, a number of an extension, a user name.
+    /// An id, extension number or user name.
     Id,
-    /// When a call began, and its id.
+    /// Start time and id of a call.
     Call,
-    /// A number.
-    Whole,
-    /// The number of an event, which may also be given as such: `Last-Event-ID` is one.
+    /// An integer.
+    Integer,
+    /// Sequence number of an event. It may also be given as plain text, like `Last-Event-ID`.
     Event,
 }
 
 impl Paging {
     fn read(self, text: &str) -> Option<Value> {
-        let place = match crate::cursor::opened(text) {
+        let place = match crate::cursor::decode(text) {
             Some(place) => place,
             None if self == Paging::Event => text.to_owned(),
             None => return None,
@@ -100,7 +100,7 @@ impl Paging {
         match self {
             Paging::Id => Id::<()>::parse(&place).ok().map(|_| Value::from(place)),
             Paging::Call => call_cursor(&place).is_some().then(|| Value::from(place)),
-            Paging::Whole | Paging::Event => {
+            Paging::Integer | Paging::Event => {
                 let number = place.parse::<i64>().ok().filter(|number| *number >= 0);
                 number.map(Value::from)
             }
@@ -108,35 +108,37 @@ impl Paging {
     }
 }
 
-/// A rule that its noun brings along.
+/// A rule that is defined by the module of its resource.
 #[derive(Debug)]
-pub(crate) struct JsonRule {
+pub(crate) struct CustomRule {
     pub holds: fn(&Value) -> bool,
     pub sentence: Sentence,
     pub schema: fn() -> Value,
 }
 
-impl PartialEq for JsonRule {
-    fn eq(&self, other: &JsonRule) -> bool {
+impl PartialEq for CustomRule {
+    fn eq(&self, other: &CustomRule) -> bool {
         std::ptr::eq(self, other)
     }
 }
 
-impl Eq for JsonRule {}
+impl Eq for CustomRule {}
 
-/// Types of events in one filter: all that there are.
-pub(super) const KINDS: usize = model::EVENT_TYPES.len();
-/// Bytes of a webhook's address.
+/// Maximum number of event types in one filter: all there are.
+pub(super) const EVENT_TYPE_COUNT: usize = model::EVENT_TYPES.len();
+/// Maximum length of a webhook URL in bytes.
 pub(super) const URL_BYTES: usize = 2048;
 
 impl Rule {
     fn expected(self) -> ExpectedType {
         match self {
             Rule::Flag => ExpectedType::Flag,
-            Rule::Whole(..) => ExpectedType::Whole,
-            Rule::Permissions | Rule::Lines(..) | Rule::KindList | Rule::DaysOfWeek => ExpectedType::List,
+            Rule::Integer(..) => ExpectedType::Integer,
+            Rule::Permissions | Rule::Objects(..) | Rule::EventTypeList | Rule::DaysOfWeek => {
+                ExpectedType::List
+            }
             Rule::DialPermissions | Rule::FollowMe | Rule::Object(_) => ExpectedType::Object,
-            Rule::Json(_) | Rule::Cursor(_) => ExpectedType::Any,
+            Rule::Custom(_) | Rule::Cursor(_) => ExpectedType::Any,
             Rule::Id
             | Rule::ExtensionNumber
             | Rule::Dialled
@@ -147,22 +149,22 @@ impl Rule {
             | Rule::Time
             | Rule::Zone
             | Rule::Instant
-            | Rule::Beginning
-            | Rule::Kinds
+            | Rule::Prefix
+            | Rule::EventTypes
             | Rule::Url => ExpectedType::Text,
         }
     }
 
-    /// The value that a query's text stands for.
+    /// Convert the text of a query parameter to the JSON value it stands for.
     pub(crate) fn read(self, text: &str) -> Value {
         if let Rule::Cursor(place) = self {
             return place.read(text).unwrap_or(Value::Null);
         }
         let scalar = match self.expected() {
             ExpectedType::Flag => text.parse::<bool>().ok().map(Value::from),
-            ExpectedType::Whole => text.parse::<u64>().ok().map(Value::from),
-            // A plus that nobody has escaped arrives as a space.
-            ExpectedType::Text if self == Rule::Beginning => {
+            ExpectedType::Integer => text.parse::<u64>().ok().map(Value::from),
+            // A `+` that was not percent-encoded in a query arrives as a space.
+            ExpectedType::Text if self == Rule::Prefix => {
                 text.strip_prefix(' ').map(|digits| Value::from(format!("+{digits}")))
             }
             ExpectedType::Text | ExpectedType::List | ExpectedType::Object | ExpectedType::Any => None,
@@ -170,7 +172,7 @@ impl Rule {
         scalar.unwrap_or_else(|| Value::from(text))
     }
 
-    /// Why a value is refused: of the wrong type, or against the rule.
+    /// Check a value. The error says whether its type or its value is wrong.
     pub(crate) fn check(self, value: &Value) -> Result<(), (Fault, (String, String))> {
         let typed = match self.expected() {
             ExpectedType::Text => {
@@ -179,7 +181,7 @@ impl Rule {
             ExpectedType::Flag => {
                 value.is_boolean().then_some(()).ok_or(("must be true or false", "debe ser true o false"))
             }
-            ExpectedType::Whole => {
+            ExpectedType::Integer => {
                 value.is_number().then_some(()).ok_or(("must be a number", "debe ser un número"))
             }
             ExpectedType::List => {
@@ -203,24 +205,25 @@ impl Rule {
             Rule::Destination | Rule::Origin => is_destination(text),
             Rule::Label(max) => is_label(text, max),
             Rule::Flag => value.is_boolean(),
-            Rule::Whole(min, max) => value.as_u64().is_some_and(|n| (min..=max).contains(&n)),
+            Rule::Integer(min, max) => value.as_u64().is_some_and(|n| (min..=max).contains(&n)),
             Rule::OneOf(words) => words.contains(&text),
             Rule::Permissions => value.as_array().is_some_and(|list| {
                 let known = |item: &Value| item.as_str().and_then(Permission::parse).is_some();
                 (1..=Permission::ALL.len()).contains(&list.len()) && list.iter().all(known)
             }),
-            Rule::Cursor(_) => !value.is_null(), // what it was read as
-            Rule::Lines(_, most) => value
+            Rule::Cursor(_) => !value.is_null(), // `read` has already parsed it
+            Rule::Objects(_, most) => value
                 .as_array()
                 .is_some_and(|list| (1..=most).contains(&list.len()) && list.iter().all(Value::is_object)),
-            Rule::Json(rule) => (rule.holds)(value),
+            Rule::Custom(rule) => (rule.holds)(value),
             Rule::DialPermissions => PermissionsChange::read(value).is_some(),
             Rule::FollowMe => dialling::follow_me(value).is_some(),
             Rule::Instant => instant(text).is_some(),
-            Rule::Beginning => is_beginning(text),
-            Rule::Kinds => text.split(',').all(is_kind),
-            Rule::KindList => value.as_array().is_some_and(|list| {
-                list.len() <= KINDS && list.iter().all(|item| item.as_str().is_some_and(is_kind))
+            Rule::Prefix => is_prefix(text),
+            Rule::EventTypes => text.split(',').all(is_event_type),
+            Rule::EventTypeList => value.as_array().is_some_and(|list| {
+                list.len() <= EVENT_TYPE_COUNT
+                    && list.iter().all(|item| item.as_str().is_some_and(is_event_type))
             }),
             Rule::Url => is_url(text),
             Rule::Object(_) => value.is_object(),
@@ -234,7 +237,7 @@ impl Rule {
         }
     }
 
-    /// Why `value` is refused, with everything that would have been taken.
+    /// Why `value` is rejected, with everything that would be accepted.
     fn sentence(self, value: &Value) -> (String, String) {
         let (en, es) = match self {
             Rule::Label(most) => {
@@ -245,7 +248,7 @@ impl Rule {
                     format!("debe tener de 1 a {most} caracteres, ninguno de control, y no solo espacios"),
                 );
             }
-            Rule::Whole(least, most) => {
+            Rule::Integer(least, most) => {
                 let most = most.min(i64::MAX as u64);
                 return (
                     format!("must be a whole number from {least} to {most}"),
@@ -259,13 +262,13 @@ impl Rule {
                     format!("debe ser una de estas palabras: {words}"),
                 );
             }
-            Rule::Lines(_, most) => {
+            Rule::Objects(_, most) => {
                 return (
                     format!("must be a list of 1 to {most} objects"),
                     format!("debe ser una lista de 1 a {most} objetos"),
                 );
             }
-            Rule::Kinds | Rule::KindList => return unknown_kinds(value),
+            Rule::EventTypes | Rule::EventTypeList => return unknown_event_type(value),
             other => other.fixed_sentence(),
         };
         (en.to_owned(), es.to_owned())
@@ -274,17 +277,17 @@ impl Rule {
     fn fixed_sentence(self) -> Sentence {
         match self {
             Rule::Id => (
-                "must be 1 to 128 characters out of letters, digits, '_', '.' and '-'",
+                "must have 1 to 128 characters: letters, digits, '_', '.' or '-'",
                 "debe tener de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
             ),
             Rule::ExtensionNumber => ("must have 2 to 6 digits", "debe tener de 2 a 6 dígitos"),
             Rule::Dialled => (
-                "must be 1 to 32 characters out of 0-9, * and #, with a + before them or not",
+                "must have 1 to 32 characters: 0-9, * or #, optionally after a leading +",
                 "debe tener de 1 a 32 caracteres: 0-9, * y #, con o sin + delante",
             ),
             Rule::Destination | Rule::Origin => (
-                "must be a number, a user name, or a SIP URI of our domain",
-                "debe ser un número, un nombre de usuario o un URI SIP de nuestro dominio",
+                "must be a number, a user name, or a SIP URI of the server's domain",
+                "debe ser un número, un nombre de usuario o un URI SIP del dominio del servidor",
             ),
             Rule::Flag => ("must be true or false", "debe ser true o false"),
             Rule::Permissions => (
@@ -297,8 +300,8 @@ impl Rule {
                 "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
             ),
             Rule::Zone => (
-                "must be a name of the IANA database, such as America/New_York",
-                "debe ser un nombre de la base IANA, como America/New_York",
+                "must be an IANA time zone, such as America/New_York",
+                "debe ser una zona horaria IANA, como America/New_York",
             ),
             Rule::DaysOfWeek => (
                 "must be a list of different days from 0 (Sunday) to 6 (Saturday)",
@@ -307,7 +310,7 @@ impl Rule {
             Rule::Cursor(_) => {
                 ("must be the nextCursor of an earlier page", "debe ser el nextCursor de una página anterior")
             }
-            Rule::Json(rule) => rule.sentence,
+            Rule::Custom(rule) => rule.sentence,
             Rule::DialPermissions => (
                 "must be an object of internal, national, international and premium, each true or false",
                 "debe ser un objeto con internal, national, international y premium, cada uno true o false",
@@ -317,31 +320,30 @@ impl Rule {
                 "debe ser un objeto con mode (sequential o simultaneous) y de 1 a 10 numbers, cada uno con 5 a 300 ringSeconds",
             ),
             Rule::Instant => (
-                "must be a point in time like 2026-11-21T09:30:00Z",
-                "debe ser un instante como 2026-11-21T09:30:00Z",
+                "must be an RFC 3339 timestamp, such as 2026-11-21T09:30:00Z",
+                "debe ser una fecha y hora RFC 3339, como 2026-11-21T09:30:00Z",
             ),
-            Rule::Beginning => (
+            Rule::Prefix => (
                 "must be the first characters of a number or a user name",
                 "debe ser el comienzo de un número o de un nombre de usuario",
             ),
             Rule::Url => (
-                "must be an https:// address with a host and, where it has one, a port from 1 to 65535; without a user name, a password or a \
-                 fragment",
-                "debe ser una dirección https:// con un host y, si lleva puerto, uno de 1 a 65535; sin usuario, contraseña ni fragmento",
+                "must be an https:// URL with a host, optionally a port from 1 to 65535, and no user name, password or fragment",
+                "debe ser una URL https:// con un host, opcionalmente un puerto de 1 a 65535, y sin usuario, contraseña ni fragmento",
             ),
-            // Those that say more than one sentence can.
+            // These have longer sentences, built in `sentence`.
             Rule::Label(_)
-            | Rule::Whole(..)
+            | Rule::Integer(..)
             | Rule::OneOf(_)
-            | Rule::Lines(..)
-            | Rule::Kinds
-            | Rule::KindList => ("is not allowed here", "no se permite aquí"),
+            | Rule::Objects(..)
+            | Rule::EventTypes
+            | Rule::EventTypeList => ("is not allowed here", "no se permite aquí"),
         }
     }
 }
 
-/// Text for people: not blank, not too long, no control characters (they would reach SIP headers, logs and screens), nor what ends a line
-/// or turns its direction: a name must not look like another one on the called phone.
+/// Text for people: not blank, not too long, without control characters (they would reach SIP headers, logs and screens), line separators or
+/// bidirectional controls (a name must not look like another one on the called phone).
 pub(crate) fn is_label(text: &str, max: usize) -> bool {
     let blank = |c: char| c == ' ' || c == '\u{a0}';
     let bad = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -364,49 +366,49 @@ fn is_destination(text: &str) -> bool {
         && host.chars().all(host_char)
 }
 
-fn is_beginning(text: &str) -> bool {
+fn is_prefix(text: &str) -> bool {
     let rest = text.strip_prefix('+').unwrap_or(text);
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '*' | '#');
     (1..=65).contains(&text.len()) && rest.len() <= 64 && rest.chars().all(legal)
 }
 
-/// When the last call of a page began, in microseconds, and its id.
+/// Parse the cursor of a call: start time in microseconds, and id.
 pub(crate) fn call_cursor(text: &str) -> Option<(i64, &str)> {
     let (micros, id) = text.split_once('.')?;
     let digits = (1..=18).contains(&micros.len()) && micros.bytes().all(|b| b.is_ascii_digit());
     (digits && Id::<()>::parse(id).is_ok()).then_some((micros.parse().ok()?, id))
 }
 
-/// `call_ended`
-fn is_kind(text: &str) -> bool {
+/// Whether a text is an event type, such as `call_ended`.
+fn is_event_type(text: &str) -> bool {
     model::event_type(text).is_some()
 }
 
-/// Which of some types of events is none, and the types that were perhaps meant: those of the same noun, else all.
-fn unknown_kinds(value: &Value) -> (String, String) {
+/// Name the unknown event type, and list the types with the same first word, or else all types.
+fn unknown_event_type(value: &Value) -> (String, String) {
     let sent: Vec<&str> = match value {
         Value::String(text) => text.split(',').collect(),
         Value::Array(items) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
-    let Some(wrong) = sent.into_iter().find(|kind| !is_kind(kind)) else {
+    let Some(wrong) = sent.into_iter().find(|kind| !is_event_type(kind)) else {
         return (
-            format!("must be at most {KINDS} types of events"),
-            format!("debe tener como máximo {KINDS} tipos de evento"),
+            format!("must have at most {EVENT_TYPE_COUNT} event types"),
+            format!("debe tener como máximo {EVENT_TYPE_COUNT} tipos de evento"),
         );
     };
     let noun = |kind: &str| kind.split('_').next().unwrap_or_default().to_owned();
     let all = || model::EVENT_TYPES.iter().map(|event| event.kind);
     let near: Vec<&str> = all().filter(|kind| noun(kind) == noun(wrong)).collect();
     let known = if near.is_empty() { all().collect::<Vec<_>>().join(", ") } else { near.join(", ") };
-    let wrong = super::shown(wrong);
+    let wrong = super::printable(wrong);
     (
-        format!("there is no type of event {wrong:?}; there are: {known}"),
-        format!("no existe el tipo de evento {wrong:?}; existen: {known}"),
+        format!("unknown event type {wrong:?}; known types: {known}"),
+        format!("tipo de evento desconocido {wrong:?}; tipos conocidos: {known}"),
     )
 }
 
-/// Whether messages may be posted there, as far as its spelling says: what the name leads to is judged when they are.
+/// Whether a text is a valid webhook URL. The address to which its name resolves is checked at each delivery.
 fn is_url(text: &str) -> bool {
     if text.len() > URL_BYTES
         || !text.bytes().all(|b| b.is_ascii_graphic())
@@ -414,7 +416,7 @@ fn is_url(text: &str) -> bool {
     {
         return false;
     }
-    // `https:crm.example` is read by browsers, and by nobody who looks at it.
+    // Browsers accept `https:crm.example`, but it is confusing to people.
     let Some((_, rest)) = text.split_once("://") else { return false };
     let Ok(url) = url::Url::parse(text) else { return false };
     let named = match url.host() {

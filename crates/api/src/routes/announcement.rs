@@ -1,4 +1,4 @@
-//! What a recurring call does when it is due, as callers write it (S86): connect, or say something.
+//! Request fields for the action of a recurring call (S86): connect, or play an announcement.
 
 use model::{Action, Announcement, ExtensionId, SoundId};
 use switch::voicemail::Prompt;
@@ -11,19 +11,19 @@ use crate::routes::sessions::user_part;
 pub(crate) const ACTION: Field = Field::new(
     "action",
     Rule::OneOf(&["connect", "play", "message"]),
-    "`connect`: the extension's phone is rung, then the destination, and the two are connected. `play`: the destination alone is rung, hears \
-     the sound, and the call ends. `message`: the same, and where an extension does not answer its mailbox gets the sound as a message",
+    "`connect`: the extension's phone rings, then the destination, and the two are connected. `play`: only the destination is called; it hears \
+     the sound, and the call ends. `message`: as `play`, but if an extension does not answer, the sound is left in its mailbox as a message",
 )
 .or("onAnswer");
 pub(crate) const PROMPT: Field = Field::new(
     "promptId",
     Rule::OneOf(Prompt::NAMES),
-    "With play or message: a prompt of the server's own, in the language of the extension's mailbox",
+    "For play or message: a built-in prompt, in the language of the extension's mailbox",
 );
 pub(crate) const AUDIO: Field =
-    Field::new("audioId", Rule::Id, "With play or message: a sound of the extension, snd_…");
+    Field::new("audioId", Rule::Id, "For play or message: the id of a sound of the extension, snd_…");
 
-/// What a form says of the action; `None` where it says nothing. What it leaves out is as it is in `old`.
+/// The action requested by a form; `None` if it names none. Fields that the form leaves out are taken from `old`.
 pub(crate) async fn action(
     app: &App,
     form: &Form,
@@ -36,7 +36,7 @@ pub(crate) async fn action(
         (Some(name), None) => Some(Announcement::Prompt(name.to_owned())),
         (None, Some(id)) => Some(Announcement::Audio(sound(app, id, extension).await?)),
         (Some(_), Some(_)) => {
-            let rule = ("give promptId or audioId, not both", "indique promptId o audioId, no ambos");
+            let rule = ("give either promptId or audioId, not both", "indique promptId o audioId, no ambos");
             return refused("audioId", rule);
         }
     };
@@ -48,7 +48,10 @@ pub(crate) async fn action(
     let Some(word) = word else { return Ok(None) };
     if word == "connect" {
         let field = if form.value("promptId").is_some() { "promptId" } else { "audioId" };
-        let rule = ("goes with the action play or message", "va con la acción play o message");
+        let rule = (
+            "is allowed only with the action play or message",
+            "solo se permite con la acción play o message",
+        );
         return if sent.is_some() { refused(field, rule) } else { Ok(Some(Action::Connect)) };
     }
     let Some(what) = sent.or_else(|| old.announcement().cloned()) else {
@@ -59,7 +62,7 @@ pub(crate) async fn action(
     Ok(Some(if word == "play" { Action::Play(what) } else { Action::Message(what) }))
 }
 
-/// A sound of this extension.
+/// Find a sound of this extension.
 async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, ApiError> {
     let found = match SoundId::parse(id) {
         Ok(id) => app.directory_service().store().sound(&id).await?,
@@ -75,14 +78,14 @@ async fn sound(app: &App, id: &str, extension: &ExtensionId) -> Result<SoundId, 
     })
 }
 
-/// Nothing is said to an application: it does not listen.
+/// Reject an announcement to a service code: an application does not listen.
 pub(crate) fn check_destination(action: &Action, destination: &str) -> Result<(), ApiError> {
     if action.announcement().is_none() || !user_part(destination).starts_with('*') {
         return Ok(());
     }
     let rule = (
-        "nothing can be said to a service code: give a number or an extension",
-        "no se puede decir nada a un código de servicio: indique un número o una extensión",
+        "no announcement can be played to a service code: give a number or an extension",
+        "no se puede reproducir un anuncio a un código de servicio: indique un número o una extensión",
     );
     Err(ApiError::field(Fault::BadValue, "destinationNumber", Some(rule)))
 }

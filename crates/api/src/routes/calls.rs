@@ -1,4 +1,4 @@
-//! The list of calls: those that are up and those that are over, one entry each.
+//! List of calls. Active calls (from the switch) and ended ones (from the database) are merged; each call appears once.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ use crate::error::{ApiError, Fault};
 use crate::input::instant::instant;
 use crate::input::rule::call_cursor;
 use crate::input::{Field, Form, Paging, Rule};
-use crate::limits::{CALLS_LOOKED_AT, PAGE_DEFAULT};
-use crate::live::{live_calls, up_among};
+use crate::limits::{CALLS_SCANNED, PAGE_DEFAULT};
+use crate::live::{active_among, live_calls};
 use crate::route::{Access, Answer, Route};
 use crate::routes::LIMIT;
 use crate::routes::recordings::of_calls;
@@ -26,8 +26,8 @@ use crate::schemas::{CallsAnswer, Session, direction_of};
 
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
-    Field::new("active", Rule::Flag, "Only calls that are up, or only those that are over"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the previous page"),
+    Field::new("active", Rule::Flag, "true: only active calls; false: only ended calls"),
     Field::new(
         "status",
         Rule::OneOf(&[
@@ -47,20 +47,20 @@ const LIST: &[Field] = &[
         Rule::OneOf(&["internal", "inbound", "outbound"]),
         "Only calls of this direction",
     ),
-    Field::new("userId", Rule::Id, "Only calls of this user; another than oneself only for administrators"),
-    Field::new("number", Rule::Beginning, "Only calls from or to a number that begins so"),
-    Field::new("since", Rule::Instant, "Only calls that began then or later"),
-    Field::new("until", Rule::Instant, "Only calls that began before"),
+    Field::new("userId", Rule::Id, "Only calls of this user; only administrators may name another user"),
+    Field::new("number", Rule::Prefix, "Only calls from or to a number that begins with this text"),
+    Field::new("since", Rule::Instant, "Only calls that started at this time or later"),
+    Field::new("until", Rule::Instant, "Only calls that started before this time"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Access::Permission(Permission::Call);
+    let access = Access::Permission(Permission::Call);
     vec![
         Route::new(
             ("get", "/api/v1/calls"),
             "calls",
             "Calls, newest first",
-            need,
+            access,
             Answer::json::<CallsAnswer>(),
             get(list),
         )
@@ -71,12 +71,12 @@ pub(crate) fn routes() -> Vec<Route> {
 
 async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<CallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let cursor = form.text("cursor").and_then(read_cursor);
     let active = form.flag("active");
     let user = form.parsed("userId", UserId::parse)?;
     if let Some(user) = &user
-        && !principal.sees(user)
+        && !principal.can_see(user)
     {
         return Err(ApiError::field(Fault::ForeignUser, "userId", None));
     }
@@ -89,19 +89,20 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
         limit: limit as u32 + 1,
     };
 
-    let only = Only { status: form.text("status"), direction: form.text("direction") };
-    let mut calls = if active == Some(false) { Vec::new() } else { up(&app, &filter, &only).await? };
-    let mut looked_to = None;
+    let only = UnindexedFilter { status: form.text("status"), direction: form.text("direction") };
+    let mut calls =
+        if active == Some(false) { Vec::new() } else { active_calls(&app, &filter, &only).await? };
+    let mut resume_at = None;
     if active != Some(true) {
         let shown: BTreeSet<CallId> = calls.iter().map(|call| call.id.clone()).collect();
-        let (over, rest) = kept(&app, filter, limit, &only).await?;
+        let (over, rest) = ended_calls(&app, filter, limit, &only).await?;
         calls.extend(over.into_iter().filter(|call| !shown.contains(&call.id)));
-        looked_to = rest;
+        resume_at = rest;
     }
-    calls.sort_by_cached_key(|call| std::cmp::Reverse(place(call)));
+    calls.sort_by_cached_key(|call| std::cmp::Reverse(position(call)));
     let more = calls.len() > limit;
     calls.truncate(limit);
-    let next = calls.last().filter(|_| more).map(place).or(looked_to);
+    let next = calls.last().filter(|_| more).map(position).or(resume_at);
     let now = app.directory_service().now().wall;
     let recorded = of_calls(&app, &calls.iter().collect::<Vec<_>>()).await?;
     let session = |call: &CallRecord| {
@@ -116,60 +117,64 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
     }))
 }
 
-/// What the database has no index for.
-struct Only<'f> {
+/// Filters for which the database has no index.
+struct UnindexedFilter<'f> {
     status: Option<&'f str>,
     direction: Option<&'f str>,
 }
 
-impl Only<'_> {
-    fn takes(&self, call: &CallRecord) -> bool {
+impl UnindexedFilter<'_> {
+    fn accepts(&self, call: &CallRecord) -> bool {
         self.status.is_none_or(|status| call.status.as_str() == status)
             && self.direction.is_none_or(|direction| direction_of(call) == direction)
     }
 }
 
-/// Calls that are up and meant: at least one more than fits the page, where there is one.
-async fn up(app: &App, filter: &CallFilter, only: &Only<'_>) -> Result<Vec<CallRecord>, ApiError> {
+/// Active calls that match: up to one more than fits on the page.
+async fn active_calls(
+    app: &App,
+    filter: &CallFilter,
+    only: &UnindexedFilter<'_>,
+) -> Result<Vec<CallRecord>, ApiError> {
     let of = filter.user.clone().map_or(CallsOf::Everybody, CallsOf::User);
     let cursor = filter.cursor.as_ref();
     let behind = cursor.map(|at| CallPlace { started_at: at.started_at, id: Some(at.id.clone()) });
     let until = filter.until.map(|until| CallPlace { started_at: until, id: None });
-    // The place that is further back: of two, the lesser.
+    // Start at the later of the two positions in the newest-first list, which is the smaller value.
     let after = behind.into_iter().chain(until).min();
-    let meant = |call: &CallRecord| is_meant(filter, call) && only.takes(call);
+    let matches = |call: &CallRecord| matches_filter(filter, call) && only.accepts(call);
     let too_old = |call: &CallRecord| filter.since.is_some_and(|since| call.started_at < since);
-    live_calls(app, of, after, filter.limit as usize, meant, too_old).await
+    live_calls(app, of, after, filter.limit as usize, matches, too_old).await
 }
 
-/// Calls of the database that are over: at least one more than fits the page, where there is one. Where few of many calls are meant, so many
-/// are looked at; then the page is a short one, with the place from which the next goes on.
-async fn kept(
+/// Ended calls that match, from the database: up to one more than fits on the page. If few calls match, the scan stops after `CALLS_SCANNED`
+/// calls. The page is then short, and the cursor says where to continue.
+async fn ended_calls(
     app: &App,
     mut filter: CallFilter,
     limit: usize,
-    only: &Only<'_>,
+    only: &UnindexedFilter<'_>,
 ) -> Result<(Vec<CallRecord>, Option<Cursor>), ApiError> {
-    let (mut found, mut looked_at) = (Vec::new(), 0);
+    let (mut found, mut scanned) = (Vec::new(), 0);
     loop {
         let page = app.directory_service().store().calls(&filter).await?;
-        looked_at += page.calls.len();
-        // Every call is written when it begins: what is up is in both places.
+        scanned += page.calls.len();
+        // A call is written when it starts, so an active call is both in the database and in the switch.
         let open = page.calls.iter().filter(|call| !call.status.is_final()).map(|call| call.id.clone());
-        let up = up_among(app, open.collect()).await?;
-        found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id) && only.takes(call)));
+        let up = active_among(app, open.collect()).await?;
+        found.extend(page.calls.into_iter().filter(|call| !up.contains(&call.id) && only.accepts(call)));
         filter.cursor = page.next;
         if found.len() > limit || filter.cursor.is_none() {
             return Ok((found, None));
         }
-        if looked_at >= CALLS_LOOKED_AT {
+        if scanned >= CALLS_SCANNED {
             return Ok((found, filter.cursor));
         }
     }
 }
 
-/// What the database is asked for, asked of a call that is up. Both users whose phones are in a call may read it (S56).
-fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
+/// The database filter, applied to an active call. Both users whose phones are in a call may read it (S56).
+fn matches_filter(filter: &CallFilter, call: &CallRecord) -> bool {
     let of = |user: &UserId| call.user == *user || call.other_user.as_ref() == Some(user);
     filter.user.as_ref().is_none_or(of)
         && filter.number.as_ref().is_none_or(|number| {
@@ -177,10 +182,10 @@ fn is_meant(filter: &CallFilter, call: &CallRecord) -> bool {
         })
         && filter.since.is_none_or(|since| call.started_at >= since)
         && filter.until.is_none_or(|until| call.started_at < until)
-        && filter.cursor.as_ref().is_none_or(|cursor| place(call) < *cursor)
+        && filter.cursor.as_ref().is_none_or(|cursor| position(call) < *cursor)
 }
 
-fn place(call: &CallRecord) -> Cursor {
+fn position(call: &CallRecord) -> Cursor {
     Cursor { started_at: call.started_at, id: call.id.clone() }
 }
 

@@ -1,4 +1,4 @@
-//! SIP credentials without an extension (S38–S43).
+//! Routes for SIP credentials without an extension (S38–S43).
 
 use axum::Json;
 use axum::extract::State;
@@ -13,8 +13,8 @@ use crate::route::{Access, Answer, Route};
 use crate::schemas::{Credentials, CredentialsAnswer};
 
 const FIELDS: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
-    Field::new("rotate", Rule::Flag, "Revoke the user's older credentials of this kind"),
+    Field::new("userId", Rule::Id, "Owner of the credentials; the owner of the key if absent"),
+    Field::new("rotate", Rule::Flag, "Revoke the user's existing credentials of this kind"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the table of routes.
+//! Route of the OpenAPI document.
 
 use std::sync::LazyLock;
 
@@ -12,8 +12,8 @@ use crate::route::{Access, Answer, Route};
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(&super::all()).to_string());
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Access::Nothing;
-    vec![Route::new(("get", "/openapi.json"), "probes", "This document", need, Answer::AnyJson, get(show))]
+    let access = Access::Public;
+    vec![Route::new(("get", "/openapi.json"), "probes", "This document", access, Answer::AnyJson, get(show))]
 }
 
 async fn show() -> Response {

@@ -1,4 +1,4 @@
-//! Events (S88): a list, a stream of Server-Sent Events, a WebSocket.
+//! Event routes (S88): a list, a stream of Server-Sent Events, and a WebSocket.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -24,66 +24,67 @@ use crate::error::{ApiError, Fault};
 use crate::event_subscribers::{DisconnectReason, EventSubscriber};
 use crate::input::instant::instant;
 use crate::input::{Field, Form, Paging, Rule};
-use crate::limits::{FOLLOWER_BEAT, FOLLOWER_QUEUE, HELLO_PATIENCE, PAGE_DEFAULT};
+use crate::limits::{KEEP_ALIVE_INTERVAL, PAGE_DEFAULT, SOCKET_AUTH_TIMEOUT, SUBSCRIBER_QUEUE};
 use crate::route::{Access, Answer, Route};
 use crate::routes::LIMIT;
 use crate::schemas::{EventView, EventsAnswer};
 use crate::source::Source;
 
-const TYPE: Field = Field::new("type", Rule::Kinds, "Only of these types, with commas between them");
+const TYPE: Field = Field::new("type", Rule::EventTypes, "Only events of these types, separated by commas");
 const USER: Field =
-    Field::new("userId", Rule::Id, "Only events of this user; another's need admin or events:read")
+    Field::new("userId", Rule::Id, "Only events of this user; another user's need admin or events:read")
         .or("user");
-const SEEN: Field =
-    Field::new("cursor", Rule::Cursor(Paging::Event), "The id of the last event that was seen");
+const LAST_SEEN: Field =
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The id of the last event that was received");
 const LIST: &[Field] = &[
     TYPE,
     USER,
-    Field::new("since", Rule::Instant, "Only what happened then or later"),
+    Field::new("since", Rule::Instant, "Only events of this time or later"),
     Field::new(
         "order",
         Rule::OneOf(&["desc", "asc"]),
-        "Newest first, or oldest first for who follows; desc where absent",
+        "desc: newest first; asc: oldest first, for clients that poll for new events; desc if absent",
     ),
-    Field::new("cursor", Rule::Cursor(Paging::Event), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Event), "The nextCursor of the previous page"),
     LIMIT,
 ];
-const FOLLOW: &[Field] = &[TYPE, USER, SEEN];
-/// Bytes that a client may say over the WebSocket: its key.
-const HELLO_BYTES: usize = 4096;
-/// How long the other side may take to answer a Close frame.
-const CLOSING: Duration = Duration::from_secs(1);
+const SUBSCRIBE: &[Field] = &[TYPE, USER, LAST_SEEN];
+/// Bytes of a client's message on the WebSocket. It only sends its key.
+const MESSAGE_BYTES: usize = 4096;
+/// How long the client may take to answer a Close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) fn routes() -> Vec<Route> {
-    let route =
-        |place, summary, need, answer, handler| Route::new(place, "events", summary, need, answer, handler);
+    let route = |place, summary, access, answer, handler| {
+        Route::new(place, "events", summary, access, answer, handler)
+    };
     vec![
-        route(("get", "/api/v1/events"), "What happened", Access::Key, Answer::json::<EventsAnswer>(), get(list))
+        route(("get", "/api/v1/events"), "List events", Access::Key, Answer::json::<EventsAnswer>(), get(list))
             .query(LIST)
             .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/stream"),
-            "What happens, as Server-Sent Events; Last-Event-ID resumes",
+            "Event stream (Server-Sent Events); Last-Event-ID resumes it",
             Access::Key,
             Answer::EventStream,
             get(stream),
         )
-        .query(FOLLOW)
+        .query(SUBSCRIBE)
         .also(&[409, 503]),
         route(
             ("get", "/api/v1/events/ws"),
-            "What happens, over a WebSocket; without a key in the header the first message is {\"authorization\": \"Bearer …\"}",
-            Access::Hello,
+            "Event stream over a WebSocket; without a key in the header, the first message must be {\"authorization\": \"Bearer …\"}",
+            Access::KeyOrFirstMessage,
             Answer::Socket,
             get(socket),
         )
-        .query(FOLLOW)
+        .query(SUBSCRIBE)
         .also(&[401, 403, 409, 429, 503]),
     ]
 }
 
-/// Whose events: the caller's own; another's, or everybody's, with `admin` or `events:read` (S25).
-fn whose(principal: &Principal, form: &Form) -> Result<Option<UserId>, ApiError> {
+/// The user whose events are read: the client's own; another user's, or all (`None`), with `admin` or `events:read` (S25).
+fn visible_user(principal: &Principal, form: &Form) -> Result<Option<UserId>, ApiError> {
     let reads_all = principal.permissions.allow(Permission::Events);
     match form.parsed("userId", UserId::parse)? {
         Some(user) if reads_all || user == *principal.user() => Ok(Some(user)),
@@ -102,12 +103,12 @@ async fn list(
     uri: Uri,
 ) -> Result<Json<EventsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let ascending = form.text("order") == Some("asc");
-    let cursor = form.whole("cursor").map(|seq| seq as i64);
+    let cursor = form.integer("cursor").map(|seq| seq as i64);
     let query = EventQuery {
         kinds: kinds(&form),
-        user: whose(&principal, &form)?,
+        user: visible_user(&principal, &form)?,
         since: form.text("since").and_then(instant),
         after: cursor.filter(|_| ascending),
         before: cursor.filter(|_| !ascending),
@@ -126,14 +127,14 @@ async fn list(
     Ok(Json(EventsAnswer { success: true, events, next_cursor }))
 }
 
-async fn follower(
+async fn subscriber(
     app: &App,
     principal: Principal,
     form: &Form,
     last: Option<i64>,
 ) -> Result<EventSubscriber, ApiError> {
-    let cursor = last.or_else(|| form.whole("cursor").map(|seq| seq as i64));
-    let user = whose(&principal, form)?;
+    let cursor = last.or_else(|| form.integer("cursor").map(|seq| seq as i64));
+    let user = visible_user(&principal, form)?;
     EventSubscriber::new(app, principal, kinds(form), user, cursor).await
 }
 
@@ -143,7 +144,7 @@ async fn stream(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let form = Form::of_query(&uri, FOLLOW)?;
+    let form = Form::of_query(&uri, SUBSCRIBE)?;
     let last =
         match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse::<i64>().ok())) {
             None => None,
@@ -153,17 +154,17 @@ async fn stream(
                 return Err(ApiError::field(Fault::BadValue, "Last-Event-ID", Some(rule)));
             }
         };
-    let follower = follower(&app, principal, &form, last).await?;
-    let (queue, waiting) = mpsc::channel(FOLLOWER_QUEUE);
-    let cut = Arc::new(OnceLock::new());
-    let reason = Arc::clone(&cut);
-    let patience = app.settings().follower_patience;
+    let subscriber = subscriber(&app, principal, &form, last).await?;
+    let (queue, waiting) = mpsc::channel(SUBSCRIBER_QUEUE);
+    let disconnect = Arc::new(OnceLock::new());
+    let reason = Arc::clone(&disconnect);
+    let send_timeout = app.settings().follower_patience;
     tokio::spawn(async move {
-        if let Some(why) = fill(follower, queue, patience).await {
-            let _ = cut.set(why);
+        if let Some(why) = feed_queue(subscriber, queue, send_timeout).await {
+            let _ = disconnect.set(why);
         }
     });
-    // The last word is said after the queue is empty: it needs no room in it.
+    // The reason is sent after the queue is empty, so it needs no place in the queue.
     let frames = unfold(Some(waiting), move |waiting| {
         let reason = Arc::clone(&reason);
         async move {
@@ -178,27 +179,27 @@ async fn stream(
     Ok(Sse::new(frames).into_response())
 }
 
-/// Fill a client's queue until it goes (`None`) or is cut.
-async fn fill(
-    mut follower: EventSubscriber,
+/// Write events to a client's queue until the client disconnects (`None`) or is disconnected.
+async fn feed_queue(
+    mut subscriber: EventSubscriber,
     queue: mpsc::Sender<SseEvent>,
-    patience: Duration,
+    send_timeout: Duration,
 ) -> Option<DisconnectReason> {
-    let put = async |frame| match tokio::time::timeout(patience, queue.send(frame)).await {
+    let put = async |frame| match tokio::time::timeout(send_timeout, queue.send(frame)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(None),
         Err(_) => Err(Some(DisconnectReason::TooSlow)),
     };
     loop {
         let events = tokio::select! {
-            events = follower.next() => events,
+            events = subscriber.next() => events,
             () = queue.closed() => return None,
-            () = tokio::time::sleep(FOLLOWER_BEAT) => Ok(Vec::new()),
+            () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => Ok(Vec::new()),
         };
         let frames = match events {
             Ok(events) if events.is_empty() => vec![SseEvent::default().comment("here")],
             Ok(events) => events.iter().map(frame).collect(),
-            Err(cut) => return Some(cut),
+            Err(disconnect) => return Some(disconnect),
         };
         for frame in frames {
             if let Err(end) = put(frame).await {
@@ -221,16 +222,16 @@ async fn socket(
     uri: Uri,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let form = Form::of_query(&uri, FOLLOW)?;
-    let upgrade = upgrade.map_err(|_| ApiError::from(Fault::NotWebSocket))?.max_message_size(HELLO_BYTES);
+    let form = Form::of_query(&uri, SUBSCRIBE)?;
+    let upgrade =
+        upgrade.map_err(|_| ApiError::from(Fault::WebSocketRequired))?.max_message_size(MESSAGE_BYTES);
     Ok(upgrade.on_upgrade(async move |mut socket| {
-        let ended = converse(&app, principal.ok(), ip, &form, &mut socket).await;
-        tokio::time::timeout(CLOSING, close(&mut socket, ended)).await.ok();
+        let ended = serve_socket(&app, principal.ok(), ip, &form, &mut socket).await;
+        tokio::time::timeout(CLOSE_TIMEOUT, close(&mut socket, ended)).await.ok();
     }))
 }
 
-/// End the closing handshake (RFC 6455 §5.5.1, §7.1.1): whoever was closed by the client answers its Close frame, whoever closes says why and
-/// waits for the answer.
+/// Complete the closing handshake (RFC 6455 §5.5.1, §7.1.1): answer the client's Close frame, or send ours with a reason and wait for the answer.
 async fn close(socket: &mut WebSocket, ended: Result<(), Close>) {
     if let Err((code, reason)) = ended {
         let frame = CloseFrame { code, reason: Utf8Bytes::from(reason) };
@@ -238,15 +239,15 @@ async fn close(socket: &mut WebSocket, ended: Result<(), Close>) {
             return;
         }
     }
-    // Reading writes the answer that the library has prepared, and ends when both sides have closed.
+    // Reading also writes the Close frame that the library has queued, and ends when both sides have closed.
     while let Some(Ok(_)) = socket.recv().await {}
 }
 
-/// Why a socket is closed: its code, and ours.
+/// Close code of the WebSocket, and the API's error code as its reason.
 type Close = (u16, String);
 
-/// Say what happens until the client goes, or is cut.
-async fn converse(
+/// Send events until the client disconnects or is disconnected.
+async fn serve_socket(
     app: &App,
     principal: Option<Principal>,
     ip: std::net::IpAddr,
@@ -256,28 +257,34 @@ async fn converse(
     let refused = |error: ApiError| (close_code::POLICY, error.code().to_owned());
     let principal = match principal {
         Some(principal) => principal,
-        None => match tokio::time::timeout(HELLO_PATIENCE, hello(socket)).await {
-            Ok(Heard::Text(hello)) => known(app, ip, &hello).map_err(refused)?,
-            Ok(Heard::Gone) => return Ok(()),
-            Ok(Heard::Nonsense) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
+        None => match tokio::time::timeout(SOCKET_AUTH_TIMEOUT, first_message(socket)).await {
+            Ok(FirstMessage::Text(first_message)) => {
+                authenticate_message(app, ip, &first_message).map_err(refused)?
+            }
+            Ok(FirstMessage::Closed) => return Ok(()),
+            Ok(FirstMessage::Invalid) | Err(_) => return Err(refused(Fault::KeyMissing.into())),
         },
     };
-    let mut follower = follower(app, principal, form, None).await.map_err(refused)?;
-    let patience = app.settings().follower_patience;
-    say(socket, patience, json!({"type": "hello", "cursor": crate::cursor::seal(&follower.cursor())}))
-        .await?;
+    let mut subscriber = subscriber(app, principal, form, None).await.map_err(refused)?;
+    let send_timeout = app.settings().follower_patience;
+    send_json(
+        socket,
+        send_timeout,
+        json!({"type": "hello", "cursor": crate::cursor::encode(&subscriber.cursor())}),
+    )
+    .await?;
     loop {
         let events = tokio::select! {
-            events = follower.next() => events,
-            heard = socket.recv() => match heard {
+            events = subscriber.next() => events,
+            message = socket.recv() => match message {
                 None | Some(Ok(Message::Close(_))) => return Ok(()),
-                // Frames that no client may send: it is told so (§7.4.1), where the connection still stands.
+                // A protocol violation is reported to the client (§7.4.1) if the connection still works.
                 Some(Err(_)) => return Err((close_code::PROTOCOL, String::new())),
-                // Nothing more is expected of a client; pings are answered below us.
+                // Further messages are ignored. The library answers pings.
                 Some(Ok(_)) => continue,
             },
-            () = tokio::time::sleep(FOLLOWER_BEAT) => {
-                send(socket, patience, Message::Ping(Vec::new().into())).await?;
+            () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => {
+                send(socket, send_timeout, Message::Ping(Vec::new().into())).await?;
                 continue;
             }
         };
@@ -285,50 +292,51 @@ async fn converse(
             Ok(events) => {
                 for event in &events {
                     let view = serde_json::to_value(EventView::of(event)).unwrap_or_default();
-                    say(socket, patience, view).await?;
+                    send_json(socket, send_timeout, view).await?;
                 }
             }
             Err(DisconnectReason::Key) => {
                 return Err((close_code::POLICY, DisconnectReason::Key.code().to_owned()));
             }
-            Err(cut) => return Err((close_code::AGAIN, cut.code().to_owned())),
+            Err(disconnect) => return Err((close_code::AGAIN, disconnect.code().to_owned())),
         }
     }
 }
 
-/// What the first message of a client is.
-enum Heard {
+/// First message of a client without a key in the header.
+enum FirstMessage {
     Text(Utf8Bytes),
-    Nonsense,
-    /// It has closed, or is gone.
-    Gone,
+    Invalid,
+    /// Closed or disconnected.
+    Closed,
 }
 
-async fn hello(socket: &mut WebSocket) -> Heard {
+async fn first_message(socket: &mut WebSocket) -> FirstMessage {
     loop {
         match socket.recv().await {
-            Some(Ok(Message::Text(hello))) => return Heard::Text(hello),
+            Some(Ok(Message::Text(first_message))) => return FirstMessage::Text(first_message),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            None | Some(Ok(Message::Close(_))) => return Heard::Gone,
-            Some(Ok(Message::Binary(_)) | Err(_)) => return Heard::Nonsense,
+            None | Some(Ok(Message::Close(_))) => return FirstMessage::Closed,
+            Some(Ok(Message::Binary(_)) | Err(_)) => return FirstMessage::Invalid,
         }
     }
 }
 
-/// Who says hello: `{"authorization": "Bearer sk_voip_…"}`.
-fn known(app: &App, ip: std::net::IpAddr, hello: &str) -> Result<Principal, ApiError> {
-    let hello: Value = serde_json::from_str(hello).map_err(|_| ApiError::from(Fault::BadJson))?;
-    let token = hello["authorization"].as_str().and_then(auth::bearer).ok_or(Fault::KeyMissing)?;
-    auth::judge_token(app, token, ip, "").principal
+/// Authenticate the first message: `{"authorization": "Bearer sk_voip_…"}`.
+fn authenticate_message(app: &App, ip: std::net::IpAddr, first_message: &str) -> Result<Principal, ApiError> {
+    let first_message: Value =
+        serde_json::from_str(first_message).map_err(|_| ApiError::from(Fault::BadJson))?;
+    let token = first_message["authorization"].as_str().and_then(auth::bearer).ok_or(Fault::KeyMissing)?;
+    auth::authenticate_token(app, token, ip, "").principal
 }
 
-async fn say(socket: &mut WebSocket, patience: Duration, value: Value) -> Result<(), Close> {
-    send(socket, patience, Message::Text(value.to_string().into())).await
+async fn send_json(socket: &mut WebSocket, send_timeout: Duration, value: Value) -> Result<(), Close> {
+    send(socket, send_timeout, Message::Text(value.to_string().into())).await
 }
 
-/// A client that does not read within its time is cut, and may come back with its last id.
-async fn send(socket: &mut WebSocket, patience: Duration, message: Message) -> Result<(), Close> {
-    match tokio::time::timeout(patience, socket.send(message)).await {
+/// Send a message. A client that does not read it in time is disconnected, and may reconnect with its last event id.
+async fn send(socket: &mut WebSocket, send_timeout: Duration, message: Message) -> Result<(), Close> {
+    match tokio::time::timeout(send_timeout, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err((close_code::AWAY, String::new())),
         Err(_) => Err((close_code::AGAIN, DisconnectReason::TooSlow.code().to_owned())),

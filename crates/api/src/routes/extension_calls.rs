@@ -1,4 +1,4 @@
-//! Calls from an extension (S67).
+//! Route for calls from an extension (S67).
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::error::ApiError;
 use crate::input::{Body, Field};
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::routes::extensions::own;
-use crate::routes::sessions::{DEVICE, RING, TO, TWILIO, place, policy, wanted};
+use crate::routes::extensions::visible_extension;
+use crate::routes::sessions::{DEVICE, RING, TO, TWILIO, call_options, check_policy, originate_call};
 use crate::schemas::{ExtensionCall, ExtensionCallAnswer};
 
 const FIELDS: &[Field] = &[TO, TWILIO, RING, DEVICE];
@@ -25,7 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/voip/extensions/{id}/call"),
             "extensions",
-            "Ring the extension, then the destination, and connect them",
+            "Call the extension, then the destination, and connect them",
             Access::Permission(Permission::Call),
             Answer::json::<ExtensionCallAnswer>(),
             post(call),
@@ -41,10 +41,10 @@ async fn call(
     id: PathId,
     body: Body,
 ) -> Result<Json<ExtensionCallAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, FIELDS)?;
-    let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
-    policy(&app, &form, &to)?;
+    let (to, ring_timeout, require_device) = call_options(app.settings(), &form)?;
+    check_policy(&app, &form, &to)?;
     if extension.status == ExtensionStatus::Inactive {
         return Err(Cause::Inactive.into()); // S70
     }
@@ -57,7 +57,7 @@ async fn call(
         require_device,
         planned: None,
     };
-    let call = place(&app, &principal, originate).await?;
+    let call = originate_call(&app, &principal, originate).await?;
     Ok(Json(ExtensionCallAnswer {
         success: true,
         call: ExtensionCall {

@@ -1,4 +1,4 @@
-//! Extensions (S62–S70, S75).
+//! Extension routes (S62–S70, S75).
 
 use std::sync::Arc;
 
@@ -29,58 +29,71 @@ use crate::{App, warnings};
 const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
 const NAME: Field =
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent");
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name; the number if absent");
 const CREATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial; the next free one where absent"),
+    Field::new("userId", Rule::Id, "Owner of the extension; the owner of the key if absent"),
+    Field::new(
+        "extensionNumber",
+        Rule::ExtensionNumber,
+        "Number of the extension; the lowest free one if absent",
+    ),
     NAME,
 ];
 const CHANGE: &[Field] = &[
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name"),
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial"),
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "Number of the extension"),
     Field::new(
         "status",
         Rule::OneOf(&["active", "inactive"]),
         "An inactive extension neither registers nor rings",
     ),
     Field::new("forwardingEnabled", Rule::Flag, "Whether calls are forwarded"),
-    Field::new("forwardingNumber", Rule::Dialled, "Where to").nullable(),
-    Field::new("forwardingMode", Rule::OneOf(&["always", "busy", "noAnswer", "unreachable"]), "When"),
-    Field::new("voicemailEnabled", Rule::Flag, "Whether voicemail takes what nobody answers"),
-    Field::new("doNotDisturb", Rule::Flag, "Whether calls are refused as unwanted"),
-    Field::new("callWaiting", Rule::Flag, "Whether a second call rings"),
-    Field::new("ringSeconds", Rule::Whole(5, 300), "How long its phones ring"),
+    Field::new("forwardingNumber", Rule::Dialled, "Number to which calls are forwarded").nullable(),
+    Field::new(
+        "forwardingMode",
+        Rule::OneOf(&["always", "busy", "noAnswer", "unreachable"]),
+        "Condition for forwarding",
+    ),
+    Field::new("voicemailEnabled", Rule::Flag, "Whether unanswered calls go to voicemail"),
+    Field::new("doNotDisturb", Rule::Flag, "Whether calls are rejected (do not disturb)"),
+    Field::new("callWaiting", Rule::Flag, "Whether a second call rings during a call"),
+    Field::new("ringSeconds", Rule::Integer(5, 300), "Ringing time in seconds"),
     Field::new(
         "dialPermissions",
         Rule::DialPermissions,
-        "What it may dial; what is absent stays; only an admin key widens it",
+        "Classes of numbers that it may dial; absent classes are unchanged; only an admin key may add one",
     ),
-    Field::new("followMe", Rule::FollowMe, "Where its owner is looked for, in turn or all at once")
-        .nullable(),
+    Field::new(
+        "followMe",
+        Rule::FollowMe,
+        "Further numbers that ring, one after the other or all at once; null turns it off",
+    )
+    .nullable(),
     Field::new(
         "recordCalls",
         Rule::OneOf(&["default", "none", "inbound", "outbound", "all"]),
-        "Which of its calls are recorded; default is what the configuration says",
+        "Which of its calls are recorded automatically; default follows the configuration",
     ),
-    Field::new("timezone", Rule::Zone, "Of schedules that name none; the server's where null").nullable(),
+    Field::new("timezone", Rule::Zone, "Time zone of schedules that name none; null for the server's")
+        .nullable(),
 ];
 const LIST: &[Field] = &[
     Field::new(
         "scope",
         Rule::OneOf(&["own", "all"]),
-        "All of them needs an admin key, which lists all where absent",
+        "all needs an admin key; if absent, an admin key lists all and any other key its own",
     ),
     LIMIT,
     CURSOR,
 ];
 const PAGED: &[Field] = &[LIMIT, CURSOR];
-const DELETE: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that it is in")];
+const DELETE: &[Field] = &[Field::new("force", Rule::Flag, "End the active calls of the extension")];
 
 pub(crate) fn routes() -> Vec<Route> {
     let one = Answer::json::<ExtensionAnswer>;
     let many = Answer::json::<ExtensionsAnswer>;
     let tag = "extensions";
-    let change = || (CHANGE, "Change some of an extension");
+    let change = || (CHANGE, "Change an extension; absent fields are unchanged");
     let id = "/api/v1/voip/extensions/{id}";
     vec![
         Route::new(
@@ -101,19 +114,19 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/user/{id}"),
             tag,
-            "Extensions of a user",
+            "List the extensions of a user",
             SIP,
             many(),
             get(of_user),
         )
         .query(PAGED),
-        Route::new(("get", id), tag, "One extension", SIP, one(), get(show)),
+        Route::new(("get", id), tag, "Get an extension", SIP, one(), get(show)),
         Route::new(("put", id), tag, change().1, SIP, one(), put(update)).body(change().0).also(&[409]),
         Route::new(("patch", id), tag, change().1, SIP, one(), patch(update)).body(change().0).also(&[409]),
         Route::new(
             ("delete", id),
             tag,
-            "Remove an extension",
+            "Delete an extension",
             SIP,
             Answer::json::<Success>(),
             delete(remove),
@@ -123,7 +136,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/voip/extensions/{id}/credentials/reset"),
             tag,
-            "A new password for an extension",
+            "Generate a new password for an extension",
             SIP,
             one(),
             post(reset),
@@ -132,11 +145,15 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// An extension that the caller may see; any other is as good as missing (S25).
-pub(crate) fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<Extension>, ApiError> {
+/// Find an extension that the client may see. Any other is answered 404 (S25).
+pub(crate) fn visible_extension(
+    app: &App,
+    principal: &Principal,
+    id: &PathId,
+) -> Result<Arc<Extension>, ApiError> {
     let id: ExtensionId = id.id()?;
     let directory = app.directory_service().directory();
-    let found = directory.extension(&id).filter(|extension| principal.sees(&extension.user));
+    let found = directory.extension(&id).filter(|extension| principal.can_see(&extension.user));
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
@@ -153,7 +170,7 @@ async fn create(
     };
     let made = app.directory_service().create_extension(principal.actor(), wanted).await?;
     let password = Some(made.password.expose().clone());
-    Ok(Json(fresh(&app, &made.extension, password)))
+    Ok(Json(new_extension_answer(&app, &made.extension, password)))
 }
 
 async fn reset(
@@ -162,15 +179,15 @@ async fn reset(
     id: PathId,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     body.form(&principal, NOTHING)?;
     let made = app.directory_service().reset_password(principal.actor(), extension.id.clone()).await?;
     let password = Some(made.password.expose().clone());
-    Ok(Json(fresh(&app, &made.extension, password)))
+    Ok(Json(new_extension_answer(&app, &made.extension, password)))
 }
 
-/// An extension whose phone cannot have registered yet.
-fn fresh(app: &App, extension: &Extension, password: Option<String>) -> ExtensionAnswer {
+/// JSON of a new extension, or of one with a new password: no phone can have registered yet.
+fn new_extension_answer(app: &App, extension: &Extension, password: Option<String>) -> ExtensionAnswer {
     let credentials = ExtensionCredentials::of(app.settings(), &extension.username, password);
     let view = ExtensionView::of(extension, switch::Presence::default()).with(credentials);
     ExtensionAnswer { success: true, extension: view, warnings: Vec::new() }
@@ -188,7 +205,7 @@ async fn show(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     Ok(answer(&app, &extension, Vec::new()).await)
 }
 
@@ -199,7 +216,7 @@ async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ExtensionAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, CHANGE)?;
     let changes = ExtensionChanges {
         number: form.parsed("extensionNumber", ExtensionNumber::parse)?,
@@ -220,7 +237,7 @@ async fn update(
         voicemail_enabled: form.flag("voicemailEnabled"),
         do_not_disturb: form.flag("doNotDisturb"),
         call_waiting: form.flag("callWaiting"),
-        ring_seconds: form.whole("ringSeconds").map(|seconds| seconds as u16),
+        ring_seconds: form.integer("ringSeconds").map(|seconds| seconds as u16),
         dial_permissions: form.value("dialPermissions").and_then(PermissionsChange::read).unwrap_or_default(),
         follow_me: form.patch("followMe", form.value("followMe").and_then(dialling::follow_me)),
         by_admin: principal.is_admin(),
@@ -239,7 +256,7 @@ async fn remove(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<Success>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let force = Form::of_query(&uri, DELETE)?.flag("force").unwrap_or(false);
     let there = presence(&app, vec![Arc::clone(&extension.username)]).await.pop().unwrap_or_default();
     if there.busy && !force {
@@ -262,10 +279,10 @@ async fn list(
 ) -> Result<Json<ExtensionsAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     if form.text("scope") == Some("all") {
-        principal.needs(Permission::Admin)?; // S69
+        principal.require(Permission::Admin)?; // S69
     }
     let everybody = principal.is_admin() && form.text("scope") != Some("own");
-    Ok(Json(listed(&app, &form, (!everybody).then(|| principal.user())).await))
+    Ok(Json(list_page(&app, &form, (!everybody).then(|| principal.user())).await))
 }
 
 async fn of_user(
@@ -275,15 +292,15 @@ async fn of_user(
     uri: Uri,
 ) -> Result<Json<ExtensionsAnswer>, ApiError> {
     let user: UserId = id.id()?;
-    principal.acts_for(user.as_str())?;
+    principal.require_user(user.as_str())?;
     let form = Form::of_query(&uri, PAGED)?;
-    Ok(Json(listed(&app, &form, Some(&user)).await))
+    Ok(Json(list_page(&app, &form, Some(&user)).await))
 }
 
-/// A page of a user's extensions, or of everybody's.
-async fn listed(app: &App, form: &Form, user: Option<&UserId>) -> ExtensionsAnswer {
+/// A page of the extensions of one user, or of all users.
+async fn list_page(app: &App, form: &Form, user: Option<&UserId>) -> ExtensionsAnswer {
     let directory = app.directory_service().directory();
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let cursor = form.text("cursor");
     let mut found: Vec<&Arc<Extension>> = match user {
         Some(user) => directory.extensions_of(user, cursor).take(limit + 1).collect(),

@@ -1,4 +1,4 @@
-//! Sources whose messages are dropped after too many wrong passwords.
+//! Routes for bans: sources whose messages are dropped after too many failed authentications.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use switch::{Ban, Command, Reply};
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
@@ -23,33 +23,33 @@ const LIFT: &[Field] = &[
     Field::new(
         "address",
         Rule::Label(64),
-        "Whose bans end: an address, or a network of IPv6 as it is listed",
+        "Source address whose bans are lifted; an IPv6 network as it is listed",
     )
     .required(),
     Field::new("username", Rule::Label(64), "Only the ban of this user name"),
 ];
 
 const ADDRESS: (&str, &str) = (
-    "is no address; write 192.0.2.7 or 2001:db8::/64",
+    "is not an address; write 192.0.2.7 or 2001:db8::/64",
     "no es una dirección; escriba 192.0.2.7 o 2001:db8::/64",
 );
 
-/// A ban.
+/// A ban of a source.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct BanView {
-    /// The address, or the network of IPv6, whose messages are dropped.
+    /// The address, or the IPv6 network, whose messages are dropped.
     address: String,
-    /// The user name that was tried; `null` where every message from there is dropped.
+    /// User name that was tried; `null` if every message of the source is dropped.
     username: Option<String>,
-    /// When it ends.
+    /// When the ban ends.
     until: String,
 }
 
 #[derive(Serialize, ToSchema)]
 struct BansAnswer {
     success: bool,
-    /// Newest first, the latest thousand.
+    /// Newest first, at most a thousand.
     bans: Vec<BanView>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/guard/bans"),
             "guard",
-            "Sources that are ignored after too many wrong passwords",
+            "List sources whose messages are dropped after too many wrong passwords",
             Access::Admin,
             bans(),
             get(list),
@@ -68,7 +68,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/guard/bans"),
             "guard",
-            "End the bans of a source; answers which they were",
+            "Lift the bans of a source; the response lists them",
             Access::Admin,
             bans(),
             delete(lift),
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<App>) -> Result<Json<BansAnswer>, ApiError> {
-    Ok(Json(answer(&asked(&app, Command::Bans).await?)))
+    Ok(Json(answer(&ask_bans(&app, Command::Bans).await?)))
 }
 
 async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<Json<BansAnswer>, ApiError> {
@@ -90,7 +90,7 @@ async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
         .parse()
         .map_err(|_| ApiError::field(Fault::BadValue, "address", Some(ADDRESS)))?;
     let account = form.text("username").map(str::to_owned);
-    let lifted = asked(&app, Command::LiftBans { source, account }).await?;
+    let lifted = ask_bans(&app, Command::LiftBans { source, account }).await?;
     if lifted.is_empty() {
         return Err(Fault::NotFound.into());
     }
@@ -101,15 +101,15 @@ async fn lift(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
             subject: ban.shown_source(),
             detail: json!({"username": ban.account.as_deref()}),
         };
-        app.directory_service().tell(principal.actor(), event);
+        app.directory_service().audit(principal.actor(), event);
     }
     Ok(Json(answer(&lifted)))
 }
 
-async fn asked(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
+async fn ask_bans(app: &App, command: Command) -> Result<Vec<Ban>, ApiError> {
     match app.ask(command).await? {
         Reply::Bans(bans) => Ok(bans),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `POST /api/v1/voip/extensions/import`: a whole office with its own passwords in one call (S40), all of it or nothing: a list, or a spreadsheet.
+//! `POST /api/v1/voip/extensions/import`: create many extensions with their existing passwords (S40) from a list or a spreadsheet, all or none.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,24 +9,25 @@ use utoipa::ToSchema;
 
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::imported::{Column, Written, judged};
+use crate::import_line::{Column, RawLine, validate_line};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, IMPORT_LINES, PASSWORD_CHARS};
 use crate::route::{Access, Answer, Route};
 use crate::spreadsheet::read_spreadsheet;
-use crate::{App, DirectoryError, Imported};
+use crate::{App, DirectoryError, ImportLine};
 
 const LIST: &str = "extensions";
 const LINE: &[Field] = &[
-    Field::new("extensionNumber", Rule::ExtensionNumber, "What others dial").required(),
-    Field::new("username", Rule::Label(PASSWORD_CHARS), "The digest user name").required(),
-    Field::new("password", Rule::Label(PASSWORD_CHARS), "The digest password").required(),
-    Field::new("userId", Rule::Id, "Whose").required(),
-    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "The person's name; the number where absent"),
-    Field::new("voicemailPin", Rule::Label(10), "The PIN of its mailbox, 4 to 10 digits"),
+    Field::new("extensionNumber", Rule::ExtensionNumber, "Number of the extension").required(),
+    Field::new("username", Rule::Label(PASSWORD_CHARS), "Digest user name").required(),
+    Field::new("password", Rule::Label(PASSWORD_CHARS), "Digest password").required(),
+    Field::new("userId", Rule::Id, "Owner of the extension").required(),
+    Field::new("displayName", Rule::Label(DISPLAY_NAME_CHARS), "Display name; the number if absent"),
+    Field::new("voicemailPin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits"),
 ];
 const IMPORT: &[Field] =
-    &[Field::new(LIST, Rule::Lines(LINE, IMPORT_LINES), "The extensions; all are made, or none").required()];
+    &[Field::new(LIST, Rule::Objects(LINE, IMPORT_LINES), "The extensions; either all are created or none")
+        .required()];
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
@@ -48,9 +49,9 @@ pub(crate) fn routes() -> Vec<Route> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ImportAnswer {
     pub success: bool,
-    /// How many were made.
+    /// Number of extensions created.
     pub imported: usize,
-    /// Those that came without a password, with the one that was made for each: it is shown once.
+    /// Generated passwords, for the extensions that came without one. They are shown once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub passwords: Vec<MadePasswordView>,
 }
@@ -71,15 +72,17 @@ async fn import(
 ) -> Result<Json<ImportAnswer>, ApiError> {
     let csv = body.csv()?;
     let lines = match &csv {
-        Some(csv) => read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::of_file(&fault))?,
-        None => listed(&principal, &mut body.plain_form(IMPORT)?)?,
+        Some(csv) => {
+            read_spreadsheet(csv, principal.user()).map_err(|fault| ApiError::from_line_fault(&fault))?
+        }
+        None => parse_list(&principal, &mut body.form_without_user(IMPORT)?)?,
     };
     drop(body);
     let pins = app.settings().pin_key.clone();
     let done =
         app.directory_service().import(principal.actor(), pins, lines).await.map_err(
             |error| match error {
-                DirectoryError::Line(fault) if csv.is_none() => ApiError::of_list(LIST, &fault),
+                DirectoryError::Line(fault) if csv.is_none() => ApiError::from_list_fault(LIST, &fault),
                 error => error.into(),
             },
         )?;
@@ -91,11 +94,11 @@ async fn import(
     Ok(Json(ImportAnswer { success: true, imported: done.count, passwords: passwords.collect() }))
 }
 
-fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiError> {
+fn parse_list(principal: &Principal, form: &mut Form) -> Result<Vec<ImportLine>, ApiError> {
     let line = |(n, object): (usize, Map<String, Value>)| {
         let form = Form::of_object(object.clone(), LINE)
-            .map_err(|error| showing(error, &object).of_line(LIST, n))?;
-        let written = Written {
+            .map_err(|error| add_value(error, &object).at_index(LIST, n))?;
+        let raw_line = RawLine {
             line: n as u64,
             number: form.text("extensionNumber"),
             name: form.text("displayName"),
@@ -104,18 +107,18 @@ fn listed(principal: &Principal, form: &mut Form) -> Result<Vec<Imported>, ApiEr
             owner: form.text("userId"),
             pin: form.text("voicemailPin"),
         };
-        judged(&written, principal.user()).map_err(|fault| ApiError::of_list(LIST, &fault))
+        validate_line(&raw_line, principal.user()).map_err(|fault| ApiError::from_list_fault(LIST, &fault))
     };
     form.objects(LIST).enumerate().map(line).collect()
 }
 
-/// The same refusal with the value that it is about, where that is no secret.
-fn showing(error: ApiError, object: &Map<String, Value>) -> ApiError {
+/// Add the rejected value to the error, unless it is a secret.
+fn add_value(error: ApiError, object: &Map<String, Value>) -> ApiError {
     let secret = [Column::Password, Column::Pin].map(Column::field);
     let value = error.field_name().filter(|name| !secret.contains(name)).and_then(|name| object.get(name));
     match value {
         Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null)) => {
-            error.about(&crate::input::shown(&value.to_string()))
+            error.with_value(&crate::input::printable(&value.to_string()))
         }
         Some(Value::Array(_) | Value::Object(_)) | None => error,
     }

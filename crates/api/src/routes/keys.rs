@@ -1,4 +1,4 @@
-//! API keys (S53–S60).
+//! API key routes (S53–S60).
 
 use std::sync::Arc;
 
@@ -23,37 +23,40 @@ use crate::schemas::{
 use crate::{App, Patch};
 
 const GENERATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the asking key where absent"),
-    Field::new("name", Rule::Label(KEY_NAME_CHARS), "What its owner calls it"),
-    Field::new("permissions", Rule::Permissions, "What it may do: at most what the asking key may"),
+    Field::new("userId", Rule::Id, "Owner of the new key; the owner of the requesting key if absent"),
+    Field::new("name", Rule::Label(KEY_NAME_CHARS), "Name of the key"),
+    Field::new(
+        "permissions",
+        Rule::Permissions,
+        "Permissions of the new key; at most those of the requesting key",
+    ),
     Field::new(
         "requestsPerMinute",
-        Rule::Whole(1, 1_000_000),
-        "Its own limit; only an admin key may set one",
+        Rule::Integer(1, 1_000_000),
+        "Rate limit of the key; only an admin key may set one",
     ),
     EXPIRES,
 ];
-const EXPIRES: Field =
-    Field::new("expiresAt", Rule::Instant, "When it stops being accepted; never where absent").nullable();
+const EXPIRES: Field = Field::new("expiresAt", Rule::Instant, "Expiry of the key; none if absent").nullable();
 const CHANGE: &[Field] = &[
-    Field::new("name", Rule::Label(KEY_NAME_CHARS), "What its owner calls it"),
+    Field::new("name", Rule::Label(KEY_NAME_CHARS), "Name of the key"),
     Field::new(
         "requestsPerMinute",
-        Rule::Whole(1, 1_000_000),
-        "Its own limit, or null for the server's; only an admin key may set one",
+        Rule::Integer(1, 1_000_000),
+        "Rate limit of the key, or null for the server's default; only an admin key may set it",
     )
     .nullable(),
     Field::new(
         "expiresAt",
         Rule::Instant,
-        "When it stops being accepted, or null; only an admin key may put it off",
+        "Expiry of the key, or null for none; only an admin key may extend it",
     )
     .nullable(),
 ];
 const USAGE: &[Field] =
-    &[LIMIT, Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before")];
+    &[LIMIT, Field::new("cursor", Rule::Cursor(Paging::Integer), "The nextCursor of the previous page")];
 const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only keys of this user"), LIMIT, CURSOR];
-const TOGGLE: &[Field] = &[Field::new("active", Rule::Flag, "The wanted state; the other one where absent")];
+const TOGGLE: &[Field] = &[Field::new("active", Rule::Flag, "New state; toggled if absent")];
 const DOCUMENTED: [Permission; 3] = [Permission::Call, Permission::Sip, Permission::Recording];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -61,7 +64,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/keys/voip/generate"),
             "keys",
-            "Make an API key",
+            "Create an API key",
             Access::Key,
             Answer::json::<NewKeyAnswer>(),
             post(generate),
@@ -79,7 +82,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/keys/{id}/toggle"),
             "keys",
-            "Switch a key on or off",
+            "Activate or deactivate an API key",
             Access::Key,
             Answer::json::<KeyAnswer>(),
             post(toggle),
@@ -89,7 +92,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("patch", "/api/v1/keys/{id}"),
             "keys",
-            "Change a key's name, limit or expiry",
+            "Change the name, rate limit or expiry of an API key",
             Access::Key,
             Answer::json::<KeyAnswer>(),
             patch(change),
@@ -99,7 +102,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/keys/{id}/usage"),
             "keys",
-            "What a key was used for: by day, route, address and status",
+            "Uses of an API key by day, route, address and status",
             Access::Key,
             Answer::json::<KeyUsageAnswer>(),
             get(usage),
@@ -109,7 +112,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/keys/{id}"),
             "keys",
-            "Revoke a key",
+            "Delete an API key",
             Access::Key,
             Answer::json::<Success>(),
             delete(revoke),
@@ -130,22 +133,22 @@ async fn generate(
         None => DOCUMENTED.into_iter().collect(),
     };
     if !principal.permissions.cover(permissions) {
-        return Err(ApiError::field(Fault::WiderKey, "permissions", None)); // security.md row 21
+        return Err(ApiError::field(Fault::WiderPermissions, "permissions", None)); // security.md row 21
     }
-    let requests_per_minute = form.whole("requestsPerMinute").map(|n| n as u32);
+    let requests_per_minute = form.integer("requestsPerMinute").map(|n| n as u32);
     if requests_per_minute.is_some() {
-        principal.needs(Permission::Admin)?;
+        principal.require(Permission::Admin)?;
     }
     let expires_at = form.text("expiresAt").and_then(instant);
     if expires_at.is_some_and(|end| end <= app.directory_service().now().wall) {
-        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
+        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST_EXPIRY)));
     }
-    // What limits a key limits those that it makes.
+    // A key passes its own rate limit and expiry on to the keys it creates.
     let (requests_per_minute, expires_at) = match principal.key().filter(|_| !principal.is_admin()) {
         None => (requests_per_minute, expires_at),
         Some(own) => {
             if own.expires_at.is_some_and(|end| expires_at.is_some_and(|wanted| wanted > end)) {
-                return Err(ApiError::field(Fault::WiderKey, "expiresAt", None));
+                return Err(ApiError::field(Fault::WiderPermissions, "expiresAt", None));
             }
             (own.requests_per_minute, expires_at.or(own.expires_at))
         }
@@ -179,14 +182,14 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
     if let Some(user) = form.text("userId")
         && !principal.permissions.allow(Permission::Keys)
     {
-        principal.acts_for(user)?; // S57
+        principal.require_user(user)?; // S57
     }
     let wanted = form.parsed("userId", UserId::parse)?;
     let directory = app.directory_service().directory();
     let shown = |key: &&Arc<ApiKey>| {
-        wanted.as_ref().map_or_else(|| manages(&principal, key), |user| key.user == *user)
+        wanted.as_ref().map_or_else(|| can_manage(&principal, key), |user| key.user == *user)
     };
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let keys = directory.keys().filter(shown);
     let (keys, next_cursor) = page(keys, form.text("cursor"), limit, |key| key.id.as_str());
     let written = app.directory_service().store().keys_last_used().await?;
@@ -197,28 +200,28 @@ async fn list(State(app): State<App>, principal: Principal, uri: Uri) -> Result<
     Ok(Json(KeysAnswer { success: true, keys: keys.iter().map(view).collect(), next_cursor }))
 }
 
-const PAST: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
+const PAST_EXPIRY: (&str, &str) = ("must lie in the future", "debe estar en el futuro");
 
-/// Whose keys somebody may see and switch: his own, or everybody's with `admin` or `keys:*`.
-fn manages(principal: &Principal, key: &ApiKey) -> bool {
-    principal.sees(&key.user) || principal.permissions.allow(Permission::Keys)
+/// Whether the client may see and change a key: its own, or all with `admin` or `keys:*`.
+fn can_manage(principal: &Principal, key: &ApiKey) -> bool {
+    principal.can_see(&key.user) || principal.permissions.allow(Permission::Keys)
 }
 
-/// A key that the caller may see; any other is as good as missing.
-fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
+/// Find a key that the client may see. Any other is answered 404.
+fn visible_key(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
     let id: ApiKeyId = id.id()?;
     let directory = app.directory_service().directory();
-    let key = directory.key(&id).filter(|key| manages(principal, key)).ok_or(Fault::NotFound)?;
+    let key = directory.key(&id).filter(|key| can_manage(principal, key)).ok_or(Fault::NotFound)?;
     Ok(Arc::clone(key))
 }
 
-/// … and may change: who manages others' keys does not touch those that may more than his own.
-fn changeable(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
-    let key = own(app, principal, id)?;
-    if principal.sees(&key.user) || principal.permissions.cover(key.permissions) {
+/// Find a key that the client may change. With `keys:*`, keys with more permissions than the client's cannot be changed.
+fn editable_key(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<ApiKey>, ApiError> {
+    let key = visible_key(app, principal, id)?;
+    if principal.can_see(&key.user) || principal.permissions.cover(key.permissions) {
         return Ok(key);
     }
-    Err(Fault::WiderKey.into())
+    Err(Fault::WiderPermissions.into())
 }
 
 async fn change(
@@ -227,10 +230,10 @@ async fn change(
     id: PathId,
     body: Body,
 ) -> Result<Json<KeyAnswer>, ApiError> {
-    let key = changeable(&app, &principal, &id)?;
+    let key = editable_key(&app, &principal, &id)?;
     let form = body.form(&principal, CHANGE)?;
     let requests_per_minute =
-        form.patch("requestsPerMinute", form.whole("requestsPerMinute").map(|n| n as u32));
+        form.patch("requestsPerMinute", form.integer("requestsPerMinute").map(|n| n as u32));
     let expires_at = form.patch("expiresAt", form.text("expiresAt").and_then(instant));
     let later = match (expires_at, key.expires_at) {
         (_, None) | (Patch::Keep, _) => false,
@@ -238,10 +241,10 @@ async fn change(
         (Patch::Set(wanted), Some(end)) => wanted > end,
     };
     if !requests_per_minute.is_keep() || later {
-        principal.needs(Permission::Admin)?;
+        principal.require(Permission::Admin)?;
     }
     if matches!(expires_at, Patch::Set(end) if end <= app.directory_service().now().wall) {
-        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST)));
+        return Err(ApiError::field(Fault::BadValue, "expiresAt", Some(PAST_EXPIRY)));
     }
     let changes = KeyChanges { name: form.text("name").map(str::to_owned), requests_per_minute, expires_at };
     let key = app.directory_service().change_key(principal.actor(), key.id.clone(), changes).await?;
@@ -255,10 +258,10 @@ async fn usage(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<KeyUsageAnswer>, ApiError> {
-    let key = own(&app, &principal, &id)?;
+    let key = visible_key(&app, &principal, &id)?;
     let form = Form::of_query(&uri, USAGE)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
-    let skip = form.whole("cursor").unwrap_or(0);
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let skip = form.integer("cursor").unwrap_or(0);
     app.flush().await;
     let mut uses = app.directory_service().store().key_uses(&key.id, skip, limit + 1).await?;
     let more = uses.len() > limit as usize;
@@ -276,15 +279,15 @@ async fn toggle(
     id: PathId,
     body: Body,
 ) -> Result<Json<KeyAnswer>, ApiError> {
-    let id = changeable(&app, &principal, &id)?.id.clone();
+    let id = editable_key(&app, &principal, &id)?.id.clone();
     let active = body.form(&principal, TOGGLE)?.flag("active");
-    let key = app.directory_service().switch_key(principal.actor(), id, active).await?;
+    let key = app.directory_service().set_key_active(principal.actor(), id, active).await?;
     let last_used = app.usage().last_used(&key.id);
     Ok(Json(KeyAnswer { success: true, key: KeyView::of(app.settings(), &key, last_used) }))
 }
 
 async fn revoke(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
-    let id = changeable(&app, &principal, &id)?.id.clone();
+    let id = editable_key(&app, &principal, &id)?.id.clone();
     app.directory_service().revoke_key(principal.actor(), id).await?;
     Ok(Json(Success { success: true }))
 }

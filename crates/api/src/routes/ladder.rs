@@ -1,4 +1,4 @@
-//! The SIP messages of a call, as data and as a drawing.
+//! Route for the SIP messages of a call, as JSON or as a ladder diagram.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,19 +13,22 @@ use switch::ladder::Rung;
 use switch::{Command, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::limits::JOURNAL_PATIENCE;
+use crate::limits::JOURNAL_TIMEOUT;
 use crate::live::{find_call, may_read};
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
 use crate::schemas::{self, LadderAnswer};
 
-const FORMAT: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["json", "text"]), "Stronger than the Accept header")];
-/// Characters between two columns of the drawing.
+const FORMAT: &[Field] = &[Field::new(
+    "format",
+    Rule::OneOf(&["json", "text"]),
+    "Format of the response; overrides the Accept header",
+)];
+/// Width of a diagram column in characters.
 const COLUMN: usize = 30;
 const POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -34,7 +37,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/calls/{id}/ladder"),
             "calls",
-            "Every SIP message of a call, in order",
+            "SIP messages of a call, in order, as JSON or as a text diagram",
             Access::Permission(Permission::Call),
             Answer::json_or_text::<LadderAnswer>(),
             get(show),
@@ -63,12 +66,12 @@ async fn show(
     Ok(Json(LadderAnswer { success: true, session_id: call.id.to_string(), ladder }).into_response())
 }
 
-/// From the exchange while the call is up, else from the database, where it may arrive a moment after the call's ending.
+/// The ladder from the switch while the call is active, else from the database, where it may arrive a moment after the call has ended.
 async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
     match app.ask(Command::Ladder { call: id.clone() }).await? {
         Reply::Ladder(rungs) => return Ok(rungs),
         Reply::Unknown => {}
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     }
     let arrival = async {
         let ended = app.directory_service().store().call(id).await?.and_then(|call| call.ended_at);
@@ -77,13 +80,13 @@ async fn find(app: &App, id: &CallId) -> Result<Vec<Rung>, ApiError> {
                 return Ok::<_, ApiError>(Some(blob));
             }
             let now = app.directory_service().now().wall;
-            if ended.is_none_or(|ended| now.since(ended) > JOURNAL_PATIENCE) {
+            if ended.is_none_or(|ended| now.since(ended) > JOURNAL_TIMEOUT) {
                 return Ok(None);
             }
             tokio::time::sleep(POLL).await;
         }
     };
-    let blob = tokio::time::timeout(JOURNAL_PATIENCE, arrival).await.unwrap_or(Ok(None))?;
+    let blob = tokio::time::timeout(JOURNAL_TIMEOUT, arrival).await.unwrap_or(Ok(None))?;
     let blob = blob.ok_or(Fault::LadderNotKept)?;
     switch::ladder::decode(&blob).ok_or_else(|| Fault::Internal.into())
 }
@@ -114,7 +117,7 @@ fn view(rung: &Rung) -> schemas::Rung {
     }
 }
 
-/// A column for each peer, ours after the first of them; then the messages themselves.
+/// Draw the diagram: one column per peer, with ours after the first one; then the messages in full.
 fn draw(id: &CallId, rungs: &[Rung]) -> String {
     let mut peers: Vec<SocketAddr> = Vec::new();
     for rung in rungs {
@@ -152,7 +155,7 @@ fn draw(id: &CallId, rungs: &[Rung]) -> String {
     text
 }
 
-/// One line of the drawing: bars for the columns, and an arrow between ours and the peer's.
+/// One line of the diagram: bars for the columns, and an arrow between our column and the peer's.
 fn arrow(columns: usize, peer: usize, rung: &Rung) -> String {
     const OURS: usize = 1;
     let middle = |column: usize| column * COLUMN + COLUMN / 2;
@@ -187,7 +190,7 @@ fn arrow(columns: usize, peer: usize, rung: &Rung) -> String {
     line.into_iter().collect()
 }
 
-/// `INVITE` of a request, `200 OK` of a response.
+/// Label of an arrow: `INVITE` of a request, `200 OK` of a response.
 fn label(first_line: &str, room: usize) -> String {
     let text = match first_line.strip_prefix("SIP/2.0 ") {
         Some(status) => status,
@@ -201,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ladder_is_drawn() {
+    fn a_ladder_diagram_is_drawn() {
         let rung = |sent, remote: &str, text: &str, millis: i64| Rung {
             at: base::Timestamp::from_micros(millis * 1000),
             sent,

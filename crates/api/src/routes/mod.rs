@@ -1,4 +1,4 @@
-//! The routes, a file per noun.
+//! Route handlers, one file per resource.
 
 mod announcement;
 pub(crate) mod calls;
@@ -34,7 +34,7 @@ use crate::input::{Field, Paging, Rule};
 use crate::limits::PAGE;
 use crate::route::Route;
 
-/// Every route there is.
+/// All routes, including the aliases.
 pub(crate) fn all() -> Vec<Route> {
     let mut all = Vec::new();
     all.extend(server::routes());
@@ -58,13 +58,14 @@ pub(crate) fn all() -> Vec<Route> {
     all.extend(webhooks::routes());
     all.extend(probes::routes());
     all.extend(document::routes());
-    let aliases: Vec<Route> = all.iter().filter_map(|route| Some(route.at(neutral(route.path)?))).collect();
+    let aliases: Vec<Route> =
+        all.iter().filter_map(|route| Some(route.with_path(alias_of(route.path)?))).collect();
     all.extend(aliases);
     all
 }
 
-/// The place of a route of the documents under a name that says what it is about, not which program once did it.
-fn neutral(path: &str) -> Option<&'static str> {
+/// The alias of a path that carries the name of OpenSIPS: the same path under a product-neutral name.
+fn alias_of(path: &str) -> Option<&'static str> {
     Some(match path {
         "/api/v1/opensips/start" => "/api/v1/server/start",
         "/api/v1/opensips/stop" => "/api/v1/server/stop",
@@ -83,11 +84,11 @@ fn neutral(path: &str) -> Option<&'static str> {
 }
 
 pub(crate) const LIMIT: Field =
-    Field::new("limit", Rule::Whole(1, PAGE as u64), "At most so many; 50 where absent");
+    Field::new("limit", Rule::Integer(1, PAGE as u64), "Maximum number of items; 50 if absent");
 pub(crate) const CURSOR: Field =
-    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before");
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the previous page");
 
-/// The id in a path. What can be no id names nothing: 404 like any other.
+/// The id in a path. A malformed id is treated like an unknown one: 404.
 pub(crate) struct PathId(Option<String>);
 
 impl PathId {
@@ -107,8 +108,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     }
 }
 
-/// A page of what is in no order: what comes after `cursor`, and where the next page begins. Only what is shown is sorted: of ten thousand
-/// things, sorting would be most of the work.
+/// One page of an unordered collection: the items after `cursor`, and the cursor of the next page. Only the items of the page are sorted, because
+/// sorting a collection of ten thousand items would be most of the work.
 pub(crate) fn page<T>(
     all: impl Iterator<Item = T>,
     cursor: Option<&str>,
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_that_follow_each_other_show_everything_once_and_in_order() {
+    fn consecutive_pages_contain_everything_once_and_in_order() {
         let words: Vec<String> = (0..97).map(|n| format!("{:03}", n * 61 % 97)).collect();
         for limit in [1, 7, 96, 97, 98] {
             let (mut seen, mut cursor) = (Vec::new(), None);

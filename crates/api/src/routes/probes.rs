@@ -1,4 +1,4 @@
-//! For machines that watch: alive, ready, metrics.
+//! Routes for monitoring: liveness, readiness and metrics.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ use crate::process::{MetricsPage, TaskState, TaskStatus};
 use crate::route::{Access, Answer, Route};
 use crate::schemas::Probe;
 
-/// What probes say of an exchange whose loop does not go round.
+/// Status of a switch whose event loop does not iterate.
 const STALLED: &str = "stalled";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -30,19 +30,19 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/healthz"),
             tag,
-            "The exchange's loop goes round",
-            Access::Nothing,
+            "Liveness: the SIP event loop is iterating",
+            Access::Public,
             Answer::json::<Probe>(),
-            get(alive),
+            get(liveness),
         )
         .also(&[503]),
         Route::new(
             ("get", "/readyz"),
             tag,
-            "The SIP listeners are up",
-            Access::Nothing,
+            "Readiness: the SIP listeners are open and records can be written",
+            Access::Public,
             Answer::json::<Probe>(),
-            get(ready),
+            get(readiness),
         )
         .also(&[503]),
         Route::new(
@@ -56,24 +56,24 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-async fn alive(State(app): State<App>) -> Response {
-    let word = if app.loop_alive() { "ok" } else { STALLED };
-    probe(Probe { status: word, database: None, journal: None })
+async fn liveness(State(app): State<App>) -> Response {
+    let status = if app.is_loop_alive() { "ok" } else { STALLED };
+    probe(Probe { status, database: None, journal: None })
 }
 
-async fn ready(State(app): State<App>) -> Response {
-    let published = app.published();
+async fn readiness(State(app): State<App>) -> Response {
+    let published = app.published_status();
     let state = published.as_ref().map_or(SipState::Stopped, |status| status.state);
     let journal = published.map_or(JournalRoom::Ample, |status| status.journal);
     let database = app.directory_service().store().health();
-    // A database that is away takes the journal's records when it is back: calls go on, and so does this server.
-    let word = match state {
-        SipState::Running if !app.loop_alive() => STALLED,
+    // The journal keeps records while the database is unavailable, so calls continue and the server stays ready.
+    let status = match state {
+        SipState::Running if !app.is_loop_alive() => STALLED,
         SipState::Running if database == Health::DiskFull || journal != JournalRoom::Ample => "disk_full",
         SipState::Running => "ok",
         SipState::Starting | SipState::Draining | SipState::Stopped => state.as_str(),
     };
-    probe(Probe { status: word, database: Some(database.as_str()), journal: Some(journal.as_str()) })
+    probe(Probe { status, database: Some(database.as_str()), journal: Some(journal.as_str()) })
 }
 
 fn probe(probe: Probe) -> Response {
@@ -81,12 +81,12 @@ fn probe(probe: Probe) -> Response {
     (status, Json(probe)).into_response()
 }
 
-/// Where the exchange has published nothing yet, its figures are missing; everything else is shown.
+/// Before the switch has published its first status, its metrics are missing; all others are shown.
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("centralita");
-    registry.register_collector(Box::new(Everything(app)));
+    registry.register_collector(Box::new(MetricsCollector(app)));
     let mut text = String::new();
-    // OpenMetrics says where it ends; older scrapers take the same lines without.
+    // OpenMetrics needs an end marker; older scrapers take the same lines without it.
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (kind, written) = if accepted.contains("application/openmetrics-text") {
         ("application/openmetrics-text; version=1.0.0; charset=utf-8", encode(&mut text, &registry))
@@ -97,18 +97,18 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response,
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Everything that is shown, as it is at the moment of a scrape.
+/// Collects all metrics at the time of a scrape.
 #[derive(Debug)]
-struct Everything(App);
+struct MetricsCollector(App);
 
-impl Collector for Everything {
+impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (app, page) = (&self.0, &mut MetricsPage(encoder));
         page.value(Gauge, "uptime_seconds", "Seconds since the start", app.uptime().as_secs())?;
         let writable = usize::from(app.directory_service().store().health() == Health::Writable);
-        page.value(Gauge, "database_writable", "Whether the database takes writes", writable)?;
-        if let Some(status) = app.published() {
-            exchange(page, &status)?;
+        page.value(Gauge, "database_writable", "Whether the database accepts writes", writable)?;
+        if let Some(status) = app.published_status() {
+            switch_metrics(page, &status)?;
         }
         let [users, keys, credentials, extensions] = app.directory_service().directory().census();
         for (name, value) in
@@ -118,7 +118,7 @@ impl Collector for Everything {
         }
         match app.process() {
             Some(process) => {
-                tasks(page, &process.tasks())?;
+                task_metrics(page, &process.tasks())?;
                 process.metrics(page)
             }
             None => Ok(()),
@@ -126,17 +126,17 @@ impl Collector for Everything {
     }
 }
 
-fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
+fn switch_metrics(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
     let running = usize::from(status.state == SipState::Running);
     let ample = usize::from(status.journal == JournalRoom::Ample);
     for (name, help, value) in [
-        ("journal_has_room", "Whether the journal has its room; 0 where the disk is full", ample),
-        ("sip_running", "Whether the SIP listeners are up", running),
-        ("active_calls", "Calls alive", status.active_calls),
+        ("journal_has_room", "Whether the journal has its reserved space; 0 if the disk is full", ample),
+        ("sip_running", "Whether the SIP listeners are open", running),
+        ("active_calls", "Active calls", status.active_calls),
         ("registrations", "Bindings that have not expired", status.registrations),
         ("rtp_ports_in_use", "RTP ports in use", status.ports_in_use),
-        ("sip_transactions", "SIP transactions alive", status.transactions),
-        ("sip_sessions", "SIP sessions alive", status.sessions),
+        ("sip_transactions", "Active SIP transactions", status.transactions),
+        ("sip_sessions", "Active SIP sessions", status.sessions),
     ] {
         page.value(Gauge, name, help, value)?;
     }
@@ -146,29 +146,27 @@ fn exchange(page: &mut MetricsPage<'_>, status: &Status) -> fmt::Result {
         ("messages_sent", "SIP messages sent", counters.messages_sent),
         ("registrations_accepted", "REGISTER requests accepted", counters.registrations_accepted),
         ("challenges", "Requests answered with a challenge", counters.challenges),
-        ("wrong_passwords", "Wrong digest answers", counters.wrong_passwords),
-        ("answers_withheld", "Answers not given to strangers that had too many", counters.answers_withheld),
-        ("banned", "Messages dropped for a ban", counters.banned),
-        ("calls_started", "Calls begun", counters.calls_started),
+        ("wrong_passwords", "Wrong digest responses", counters.wrong_passwords),
+        (
+            "answers_withheld",
+            "SIP responses suppressed by the limit for unauthenticated sources",
+            counters.answers_withheld,
+        ),
+        ("banned", "SIP messages dropped because of a ban", counters.banned),
+        ("calls_started", "Calls started", counters.calls_started),
         ("calls_answered", "Calls answered", counters.calls_answered),
-        ("ladders_shed", "Ladders not kept under load", counters.ladders_shed),
+        ("ladders_shed", "SIP ladders dropped under load", counters.ladders_shed),
     ] {
         page.value(Counter, name, help, value)?;
     }
     let ended = counters.calls_ended.iter().map(|(cause, count)| (cause, *count));
-    page.values(Counter, "calls_ended", "Calls that are over, by cause", "cause", ended)
+    page.values(Counter, "calls_ended", "Ended calls, by cause", "cause", ended)
 }
 
-fn tasks(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
+fn task_metrics(page: &mut MetricsPage<'_>, tasks: &[TaskStatus]) -> fmt::Result {
     let up = |task: &TaskStatus| usize::from(task.state != TaskState::Restarting);
     let up = tasks.iter().map(|task| (&task.name, up(task)));
-    page.values(Gauge, "task_up", "0 while a thread or task waits to begin anew", "task", up)?;
+    page.values(Gauge, "task_up", "0 while a thread or task waits to be restarted", "task", up)?;
     let restarts = tasks.iter().map(|task| (&task.name, task.restarts));
-    page.values(
-        Counter,
-        "task_restarts",
-        "Times that a thread or task began anew after an error",
-        "task",
-        restarts,
-    )
+    page.values(Counter, "task_restarts", "Restarts of a thread or task after an error", "task", restarts)
 }

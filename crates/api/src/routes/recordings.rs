@@ -1,4 +1,4 @@
-//! Recordings (S6, S177): made on a live call, listed, heard and deleted.
+//! Recording routes (S6, S177): control on an active call, list, download, delete.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,7 +12,8 @@ use store::{Audit, Kept, Place, RecordingCursor, RecordingFilter};
 use switch::{Command, RecordingAction, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
+use crate::audio_response::audio_response;
 use crate::audio_store::{AudioFile, AudioFormatRequest};
 use crate::auth::Principal;
 use crate::directory_service::Event;
@@ -21,46 +22,44 @@ use crate::input::rule::call_cursor;
 use crate::input::{Body, Field, Form, Paging, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::live::{find_call, may_read};
-use crate::play::play;
 use crate::route::{Access, Answer, Route};
 use crate::routes::{LIMIT, PathId};
-use crate::schemas::Success;
-use crate::schemas_recordings::{RecordingAnswer, RecordingShape, RecordingsAnswer};
+use crate::schemas::{RecordingAnswer, RecordingView, RecordingsAnswer, Success};
 
 const NOTHING: &[Field] = &[];
 const LIST: &[Field] = &[
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the page before"),
-    Field::new("sessionId", Rule::Id, "Only those of this call"),
+    Field::new("cursor", Rule::Cursor(Paging::Call), "The nextCursor of the previous page"),
+    Field::new("sessionId", Rule::Id, "Only recordings of this call"),
     Field::new(
         "state",
         Rule::OneOf(&["recording", "complete", "failed", "deleted"]),
-        "Only those in this state; all but deleted ones where absent",
+        "Only recordings in this state; all except deleted ones if absent",
     ),
 ];
 const AUDIO: &[Field] =
-    &[Field::new("format", Rule::OneOf(&["wav"]), "wav: as WAV, whatever it was recorded as")];
+    &[Field::new("format", Rule::OneOf(&["wav"]), "wav: converted to WAV; the stored format if absent")];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Access::Permission(Permission::Recording);
-    let verb = |path, summary, handler| {
-        Route::new(("post", path), "recordings", summary, need, Answer::json::<RecordingAnswer>(), handler)
+    let access = Access::Permission(Permission::Recording);
+    let control_route = |path, summary, handler| {
+        Route::new(("post", path), "recordings", summary, access, Answer::json::<RecordingAnswer>(), handler)
             .body(NOTHING)
     };
     vec![
-        verb(
+        control_route(
             "/api/v1/opensips/call/{id}/recording/start",
-            "Record a call; nothing changes where it is recorded",
+            "Start recording a call; no effect if it is already recorded",
             post(start),
         ),
-        verb("/api/v1/opensips/call/{id}/recording/stop", "End the recording of a call", post(stop)),
-        verb("/api/v1/opensips/call/{id}/recording/pause", "Write silence from now on", post(pause)),
-        verb("/api/v1/opensips/call/{id}/recording/resume", "Write again what is heard", post(resume)),
+        control_route("/api/v1/opensips/call/{id}/recording/stop", "Stop recording a call", post(stop)),
+        control_route("/api/v1/opensips/call/{id}/recording/pause", "Pause the recording of a call: silence is written", post(pause)),
+        control_route("/api/v1/opensips/call/{id}/recording/resume", "Resume the recording of a call", post(resume)),
         Route::new(
             ("get", "/api/v1/recordings"),
             "recordings",
-            "Recordings, newest first",
-            need,
+            "List recordings, newest first",
+            access,
             Answer::json::<RecordingsAnswer>(),
             get(list),
         )
@@ -69,8 +68,8 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/recordings/{id}"),
             "recordings",
-            "One recording",
-            need,
+            "Get a recording",
+            access,
             Answer::json::<RecordingAnswer>(),
             get(show),
         )
@@ -78,8 +77,8 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/recordings/{id}/audio"),
             "recordings",
-            "The audio: the caller is on the left, the callee on the right. Takes a Range header.",
-            need,
+            "Audio of a recording, whole or in part (Range header): the caller on the left channel, the callee on the right",
+            access,
             Answer::Audio,
             get(audio),
         )
@@ -88,8 +87,8 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", "/api/v1/recordings/{id}"),
             "recordings",
-            "Delete a recording that is over; deleting it again changes nothing",
-            need,
+            "Delete a finished recording; no effect if it is already deleted",
+            access,
             Answer::json::<Success>(),
             axum::routing::delete(remove),
         )
@@ -97,7 +96,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-macro_rules! verbs {
+macro_rules! control_handlers {
     ($($name:ident $action:ident;)*) => {
         $(async fn $name(
             State(app): State<App>,
@@ -105,19 +104,19 @@ macro_rules! verbs {
             id: PathId,
             body: Body,
         ) -> Result<Json<RecordingAnswer>, ApiError> {
-            act(&app, &principal, &id, body, RecordingAction::$action).await
+            control(&app, &principal, &id, body, RecordingAction::$action).await
         })*
     };
 }
 
-verbs! {
+control_handlers! {
     start Start;
     stop Stop;
     pause Pause;
     resume Resume;
 }
 
-async fn act(
+async fn control(
     app: &App,
     principal: &Principal,
     id: &PathId,
@@ -133,7 +132,7 @@ async fn act(
         Reply::Recording(Some(view)) => view,
         Reply::Recording(None) | Reply::Unknown => return Err(missing.into()),
         Reply::NothingToRecord => return Err(Fault::NothingToRecord.into()),
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     };
     let kind = match action {
         RecordingAction::Pause => "recording_paused",
@@ -143,24 +142,24 @@ async fn act(
     };
     let (user, subject) = (Some(call.user.clone()), view.recording.id.to_string());
     app.directory_service()
-        .tell(principal.actor(), Event { kind, user, subject, detail: json!({"sessionId": call.id}) });
-    let recording = RecordingShape::of(&view.recording, Place::Folder).paused(view.paused);
+        .audit(principal.actor(), Event { kind, user, subject, detail: json!({"sessionId": call.id}) });
+    let recording = RecordingView::of(&view.recording, Place::Folder).paused(view.paused);
     Ok(Json(RecordingAnswer { success: true, recording }))
 }
 
-/// Who may hear it: both users whose phones were in the call.
-fn may_hear(principal: &Principal, recording: &Recording) -> bool {
-    principal.sees(&recording.user)
-        || recording.other_user.as_ref().is_some_and(|other| principal.sees(other))
+/// Whether the client may read a recording: both users whose phones were in the call may.
+fn can_read(principal: &Principal, recording: &Recording) -> bool {
+    principal.can_see(&recording.user)
+        || recording.other_user.as_ref().is_some_and(|other| principal.can_see(other))
 }
 
 async fn find(app: &App, principal: &Principal, id: &PathId) -> Result<Kept, ApiError> {
     let id: RecordingId = id.id()?;
     let kept = app.directory_service().store().recording(&id).await?;
-    kept.filter(|kept| may_hear(principal, &kept.recording)).ok_or(Fault::NotFound.into())
+    kept.filter(|kept| can_read(principal, &kept.recording)).ok_or(Fault::NotFound.into())
 }
 
-/// The recordings of calls, by call: what the database has, and what the exchange has just begun.
+/// Ids of the recordings of calls, by call: those in the database, and one that the switch has just started.
 pub(crate) async fn of_calls(app: &App, calls: &[&CallRecord]) -> Result<Vec<(CallId, String)>, ApiError> {
     let ids: Vec<CallId> = calls.iter().map(|call| call.id.clone()).collect();
     let kept = app.directory_service().store().recordings_of(&ids).await?;
@@ -186,7 +185,7 @@ async fn show(
     id: PathId,
 ) -> Result<Json<RecordingAnswer>, ApiError> {
     let kept = find(&app, &principal, &id).await?;
-    Ok(Json(RecordingAnswer { success: true, recording: RecordingShape::of(&kept.recording, kept.place) }))
+    Ok(Json(RecordingAnswer { success: true, recording: RecordingView::of(&kept.recording, kept.place) }))
 }
 
 async fn list(
@@ -209,12 +208,12 @@ async fn list(
         call: form.parsed("sessionId", CallId::parse)?,
         state,
         cursor,
-        limit: form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32,
+        limit: form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32,
     };
     let page = app.directory_service().store().recordings(&filter).await?;
     Ok(Json(RecordingsAnswer {
         success: true,
-        recordings: page.recordings.iter().map(|k| RecordingShape::of(&k.recording, k.place)).collect(),
+        recordings: page.recordings.iter().map(|k| RecordingView::of(&k.recording, k.place)).collect(),
         next_cursor: page.next.map(|next| format!("{}.{}", next.started_at.as_micros().max(0), next.id)),
     }))
 }
@@ -236,7 +235,7 @@ async fn audio(
         RecordingState::Deleted => return Err(Fault::NotFound.into()),
         RecordingState::Complete | RecordingState::Failed => {}
     }
-    play(&app, AudioFile::from(&kept), wanted, kept.recording.sha256.as_deref(), &headers).await
+    audio_response(&app, AudioFile::from(&kept), wanted, kept.recording.sha256.as_deref(), &headers).await
 }
 
 async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {

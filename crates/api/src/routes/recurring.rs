@@ -1,4 +1,4 @@
-//! Recurring calls (S76–S87).
+//! Recurring call routes (S76–S87).
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::auth::Principal;
 use crate::directory_service::{NewRecurringCall, RecurringCallChanges};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
-use crate::limits::{MAX_ATTEMPTS, PAGE_DEFAULT, RETRY_MINUTES, RUNS_SHOWN};
+use crate::limits::{MAX_ATTEMPTS, NEXT_RUNS, PAGE_DEFAULT, RETRY_MINUTES};
 use crate::route::{Access, Answer, Route};
 use crate::routes::announcement::{self, ACTION, AUDIO, PROMPT};
-use crate::routes::extensions::own;
-use crate::routes::sessions::{check_host, policy};
+use crate::routes::extensions::visible_extension;
+use crate::routes::sessions::{check_host, check_policy};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::schemas::{
     NextRun, NextRunsAnswer, RecurringCallAnswer, RecurringCallView, RecurringCallsAnswer, RunView,
@@ -28,21 +28,22 @@ use crate::{App, warnings};
 
 const CALL: Access = Access::Permission(Permission::Call);
 
-const FREQUENCY: Field = Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "How often");
-const TIME: Field = Field::new("time", Rule::Time, "On the clocks of the zone, HH:MM or HH:MM:SS");
-const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Whole(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
+const FREQUENCY: Field =
+    Field::new("frequency", Rule::OneOf(&["daily", "weekly", "monthly"]), "Frequency of the schedule");
+const TIME: Field = Field::new("time", Rule::Time, "Local time of day in the time zone, HH:MM or HH:MM:SS");
+const DAY_OF_WEEK: Field = Field::new("dayOfWeek", Rule::Integer(0, 6), "Weekly: 0 is Sunday, 6 is Saturday");
 const DAYS_OF_WEEK: Field =
-    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, in the place of dayOfWeek");
-const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Whole(1, 31), "Monthly");
+    Field::new("daysOfWeek", Rule::DaysOfWeek, "Weekly: several days, instead of dayOfWeek");
+const DAY_OF_MONTH: Field = Field::new("dayOfMonth", Rule::Integer(1, 31), "Monthly: day of the month");
 const MONTH_END: Field = Field::new(
     "monthEndPolicy",
     Rule::OneOf(&["clamp", "skip"]),
-    "Monthly: a month without that day has its last day (clamp) or none (skip)",
+    "Monthly: in a month without that day, use its last day (clamp) or none (skip)",
 );
 const ZONE: Field = Field::new(
     "timezone",
     Rule::Zone,
-    "A name of the IANA database; that of the extension where absent, then the server's",
+    "IANA time zone; if absent, that of the extension, else that of the server",
 );
 const SCHEDULE: &[Field] =
     &[FREQUENCY.required(), TIME.required(), DAY_OF_WEEK, DAYS_OF_WEEK, DAY_OF_MONTH, MONTH_END, ZONE];
@@ -52,26 +53,26 @@ const SCHEDULE_CHANGE: &[Field] =
 const DESTINATION: Field = Field::new(
     "destinationNumber",
     Rule::Destination,
-    "A number, an extension, a user name, or a SIP URI of our domain",
+    "Destination: a number, an extension, a user name, or a SIP URI of the server's domain",
 )
 .or("toNumber");
-const ENABLED: Field = Field::new("enabled", Rule::Flag, "Whether it is due at all");
+const ENABLED: Field = Field::new("enabled", Rule::Flag, "Whether the calls are placed");
 const MISFIRE: Field = Field::new(
     "misfire",
     Rule::OneOf(&["skip", "run_once"]),
-    "What passed while no server ran is skipped, or the last of it is made up for",
+    "Calls missed while no server ran: skip all, or place one call for the last of them (run_once)",
 );
 const ATTEMPTS: Field = Field::new(
     "maxAttempts",
-    Rule::Whole(1, MAX_ATTEMPTS),
-    "How often one occurrence is dialled at most, where the line is busy or nobody answers",
+    Rule::Integer(1, MAX_ATTEMPTS),
+    "Maximum number of call attempts per occurrence if the destination is busy or does not answer",
 );
 const RETRY: Field =
-    Field::new("retryMinutes", Rule::Whole(1, RETRY_MINUTES), "Minutes between two attempts");
-const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+    Field::new("retryMinutes", Rule::Integer(1, RETRY_MINUTES), "Minutes between two attempts");
+const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 const CREATE: &[Field] = &[
     DESTINATION.required(),
-    Field::new("schedule", Rule::Object(SCHEDULE), "When").required(),
+    Field::new("schedule", Rule::Object(SCHEDULE), "Schedule of the calls").required(),
     ENABLED,
     MISFIRE,
     ATTEMPTS,
@@ -83,7 +84,11 @@ const CREATE: &[Field] = &[
 ];
 const CHANGE: &[Field] = &[
     DESTINATION,
-    Field::new("schedule", Rule::Object(SCHEDULE_CHANGE), "What changes of it; the rest stays"),
+    Field::new(
+        "schedule",
+        Rule::Object(SCHEDULE_CHANGE),
+        "Changes of the schedule; absent fields are unchanged",
+    ),
     ENABLED,
     MISFIRE,
     ATTEMPTS,
@@ -94,7 +99,7 @@ const CHANGE: &[Field] = &[
     TWILIO,
 ];
 const NEXT: &[Field] =
-    &[Field::new("count", Rule::Whole(1, RUNS_SHOWN), "How many instants; 10 where absent")];
+    &[Field::new("count", Rule::Integer(1, NEXT_RUNS), "Number of times to compute; 10 if absent")];
 const PAGED: &[Field] = &[LIMIT, CURSOR];
 const RUNS: &[Field] = &[LIMIT, CURSOR];
 
@@ -103,7 +108,7 @@ pub(crate) fn routes() -> Vec<Route> {
     let tag = "recurring calls";
     let of_extension = "/api/v1/voip/extensions/{id}/recurring-calls";
     let id = "/api/v1/voip/recurring-calls/{id}";
-    let change = "Change some of a recurring call";
+    let change = "Change a recurring call; absent fields are unchanged";
     vec![
         Route::new(("post", of_extension), tag, "Create a recurring call", CALL, one(), post(create))
             .body(CREATE)
@@ -111,7 +116,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", of_extension),
             tag,
-            "Recurring calls of an extension",
+            "List the recurring calls of an extension",
             CALL,
             Answer::json::<RecurringCallsAnswer>(),
             get(list),
@@ -119,19 +124,19 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls"),
             tag,
-            "Recurring calls, of all extensions that the key may see",
+            "List the recurring calls of all extensions that the key may see",
             CALL,
             Answer::json::<RecurringCallsAnswer>(),
             get(list_all),
         )
         .query(PAGED),
-        Route::new(("get", id), tag, "One recurring call", CALL, one(), get(show)),
+        Route::new(("get", id), tag, "Get a recurring call", CALL, one(), get(show)),
         Route::new(("put", id), tag, change, CALL, one(), put(update)).body(CHANGE),
         Route::new(("patch", id), tag, change, CALL, one(), patch(update)).body(CHANGE),
         Route::new(
             ("delete", id),
             tag,
-            "Remove a recurring call",
+            "Delete a recurring call",
             CALL,
             Answer::json::<Success>(),
             delete(remove),
@@ -139,7 +144,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls/{id}/next"),
             tag,
-            "The next instants at which it is due",
+            "Times of the next calls",
             CALL,
             Answer::json::<NextRunsAnswer>(),
             get(next),
@@ -148,7 +153,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/recurring-calls/{id}/runs"),
             tag,
-            "What became of the instants at which it was due, newest first",
+            "Results of past calls, newest first",
             CALL,
             Answer::json::<RunsAnswer>(),
             get(runs),
@@ -158,11 +163,15 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A recurring call that the caller may see; any other is as good as missing (S25).
-fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Arc<RecurringCall>, ApiError> {
+/// Find a recurring call that the client may see. Any other is answered 404 (S25).
+fn visible_recurring_call(
+    app: &App,
+    principal: &Principal,
+    id: &PathId,
+) -> Result<Arc<RecurringCall>, ApiError> {
     let id: RecurringCallId = id.id()?;
     let directory = app.directory_service().directory();
-    let found = directory.recurring_call(&id).filter(|call| principal.sees(&call.user));
+    let found = directory.recurring_call(&id).filter(|call| principal.can_see(&call.user));
     Ok(Arc::clone(found.ok_or(Fault::NotFound)?))
 }
 
@@ -178,23 +187,24 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, CREATE)?;
     let destination = destination(&app, &form)?.unwrap_or_default();
     let parts = form.object("schedule", SCHEDULE).ok_or(Fault::MissingField)?;
-    let schedule = judged(overlaid(Written::default(), &parts, || default_zone(&app, &extension)))?;
+    let schedule =
+        parse_schedule(merge_schedule(Written::default(), &parts, || default_zone(&app, &extension)))?;
     let action = announcement::action(&app, &form, &extension.id, &Action::default()).await?;
     let action = action.unwrap_or_default();
     announcement::check_destination(&action, &destination)?;
-    policy(&app, &form, &destination)?;
+    check_policy(&app, &form, &destination)?;
     let wanted = NewRecurringCall {
         extension: extension.id.clone(),
         destination,
         schedule,
         enabled: form.flag("enabled").unwrap_or(true),
         misfire: misfire(&form).unwrap_or_default(),
-        max_attempts: form.whole("maxAttempts").unwrap_or(1) as u8,
-        retry_minutes: form.whole("retryMinutes").unwrap_or(5) as u16,
+        max_attempts: form.integer("maxAttempts").unwrap_or(1) as u8,
+        retry_minutes: form.integer("retryMinutes").unwrap_or(5) as u16,
         action,
     };
     let made = app.directory_service().create_recurring(principal.actor(), wanted).await?;
@@ -209,11 +219,11 @@ async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     let form = body.form(&principal, CHANGE)?;
     let destination = destination(&app, &form)?;
     let schedule = match form.object("schedule", SCHEDULE_CHANGE) {
-        Some(parts) => Some(judged(overlaid(call.schedule.written(), &parts, String::new))?),
+        Some(parts) => Some(parse_schedule(merge_schedule(call.schedule.written(), &parts, String::new))?),
         None => None,
     };
     let action = announcement::action(&app, &form, &call.extension, &call.action).await?;
@@ -221,14 +231,14 @@ async fn update(
         action.as_ref().unwrap_or(&call.action),
         destination.as_ref().unwrap_or(&call.destination),
     )?;
-    policy(&app, &form, destination.as_deref().unwrap_or_default())?;
+    check_policy(&app, &form, destination.as_deref().unwrap_or_default())?;
     let changes = RecurringCallChanges {
         destination,
         schedule,
         enabled: form.flag("enabled"),
         misfire: misfire(&form),
-        max_attempts: form.whole("maxAttempts").map(|n| n as u8),
-        retry_minutes: form.whole("retryMinutes").map(|n| n as u16),
+        max_attempts: form.integer("maxAttempts").map(|n| n as u8),
+        retry_minutes: form.integer("retryMinutes").map(|n| n as u16),
         action,
     };
     let changed =
@@ -247,13 +257,13 @@ fn misfire(form: &Form) -> Option<Misfire> {
     form.text("misfire").map(|word| if word == "run_once" { Misfire::RunOnce } else { Misfire::Skip })
 }
 
-/// The zone of a schedule that names none (S78).
+/// Default time zone of a schedule (S78).
 fn default_zone(app: &App, extension: &Extension) -> String {
     extension.timezone.as_ref().map_or(app.settings().default_timezone.as_str(), Zone::name).to_owned()
 }
 
-/// `old` with what was sent. Days of another frequency, or of the other spelling, do not stay.
-fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
+/// Merge the fields that were sent into `old`. Days that belong to another frequency, or are given by the other field, are dropped.
+fn merge_schedule(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written {
     let mut new = old;
     if let Some(frequency) = sent.text("frequency")
         && new.frequency != frequency
@@ -264,12 +274,12 @@ fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written
     if let Some(time) = sent.text("time") {
         time.clone_into(&mut new.time);
     }
-    let one = sent.whole("dayOfWeek").map(|day| day as i64);
-    let list = sent.wholes("daysOfWeek");
+    let one = sent.integer("dayOfWeek").map(|day| day as i64);
+    let list = sent.integers("daysOfWeek");
     if one.is_some() || list.is_some() {
         (new.day_of_week, new.days_of_week) = (one, list);
     }
-    if let Some(day) = sent.whole("dayOfMonth") {
+    if let Some(day) = sent.integer("dayOfMonth") {
         new.day_of_month = Some(day as i64);
     }
     if let Some(policy) = sent.text("monthEndPolicy") {
@@ -283,10 +293,10 @@ fn overlaid(old: Written, sent: &Form, zone: impl FnOnce() -> String) -> Written
     new
 }
 
-fn judged(written: Written) -> Result<Schedule, ApiError> {
+fn parse_schedule(written: Written) -> Result<Schedule, ApiError> {
     Schedule::try_from(written).map_err(|error| {
         let spanish = match error {
-            ScheduleError::Zone => "debe ser un nombre de la base IANA, como America/New_York",
+            ScheduleError::Zone => "debe ser una zona horaria IANA, como America/New_York",
             ScheduleError::Time => "debe ser HH:MM o HH:MM:SS, de 00:00 a 23:59:59",
             ScheduleError::Frequency => "debe ser daily, weekly o monthly",
             ScheduleError::DayOfWeek => {
@@ -306,7 +316,7 @@ async fn list(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
     let calls = directory.recurring_calls_of(&extension.id);
     let recurring_calls = calls.map(|call| RecurringCallView::of(call, now)).collect();
@@ -320,8 +330,8 @@ async fn list_all(
 ) -> Result<Json<RecurringCallsAnswer>, ApiError> {
     let form = Form::of_query(&uri, PAGED)?;
     let (directory, now) = (app.directory_service().directory(), app.directory_service().now().wall);
-    let found = directory.recurring_calls().filter(|call| principal.sees(&call.user));
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let found = directory.recurring_calls().filter(|call| principal.can_see(&call.user));
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (found, next_cursor) = page(found, form.text("cursor"), limit, |call| call.id.as_str());
     let recurring_calls = found.into_iter().map(|call| RecurringCallView::of(call, now)).collect();
     Ok(Json(RecurringCallsAnswer { success: true, recurring_calls, next_cursor }))
@@ -332,12 +342,12 @@ async fn show(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<RecurringCallAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     Ok(answer(&app, &call, Vec::new()))
 }
 
 async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     app.directory_service().remove_recurring(principal.actor(), call.id.clone()).await?;
     Ok(Json(Success { success: true }))
 }
@@ -348,8 +358,8 @@ async fn next(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<NextRunsAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
-    let count = Form::of_query(&uri, NEXT)?.whole("count").unwrap_or(10) as usize;
+    let call = visible_recurring_call(&app, &principal, &id)?;
+    let count = Form::of_query(&uri, NEXT)?.integer("count").unwrap_or(10) as usize;
     let first = next_after(&call.schedule, app.directory_service().now().wall);
     let instants = std::iter::successors(first, |due| next_after(&call.schedule, *due));
     let zone = call.schedule.zone();
@@ -369,13 +379,13 @@ async fn runs(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<RunsAnswer>, ApiError> {
-    let call = mine(&app, &principal, &id)?;
+    let call = visible_recurring_call(&app, &principal, &id)?;
     let form = Form::of_query(&uri, RUNS)?;
     let before = match form.text("cursor") {
         Some(text) => text.parse().map_err(|_| ApiError::field(Fault::BadValue, "cursor", None))?,
         None => i64::MAX,
     };
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mut rows = app
         .directory_service()
         .store()

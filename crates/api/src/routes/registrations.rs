@@ -1,4 +1,4 @@
-//! Phones that are registered now.
+//! Route of registered phones.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use switch::limits::{BINDINGS_PER_AOR, NAMES_LISTED};
 use switch::{Command, Registration, RegistrationsOf, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::input::{Field, Form, Paging, Rule};
@@ -21,9 +21,9 @@ use crate::routes::LIMIT;
 use crate::schemas::{RegistrationView, RegistrationsAnswer, some};
 
 const LIST: &[Field] = &[
-    Field::new("username", Rule::Id, "Only phones of this user name"),
+    Field::new("username", Rule::Id, "Only registrations of this user name"),
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Id), "The nextCursor of the previous page"),
 ];
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/registrations"),
             "registrations",
-            "Phones that are registered now",
+            "List registered phones",
             Access::Permission(Permission::Sip),
             Answer::json::<RegistrationsAnswer>(),
             get(list),
@@ -49,7 +49,7 @@ async fn list(
     let form = Form::of_query(&uri, LIST)?;
     let directory = app.directory_service().directory();
     let cursor = form.text("cursor");
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let username: Option<Arc<str>> = form.text("username").map(Arc::from);
     let of = if principal.is_admin() && username.is_none() {
         RegistrationsOf::Everybody { after: cursor.map(Arc::from) }
@@ -62,9 +62,10 @@ async fn list(
         names.sort_unstable();
         RegistrationsOf::These(names)
     };
-    // A user name has at most ten phones, which no page parts: with so many more than fit, another name is among them.
+    // A user name has at most ten bindings, which are never split over pages. With this many extra, the result contains another name if there is
+    // one.
     let found = registered(&app, of, limit + BINDINGS_PER_AOR).await?;
-    let (found, next_cursor) = whole_names(found, limit);
+    let (found, next_cursor) = page_of_names(found, limit);
     let view = |registration: &Registration| {
         let credential = directory.credential(&registration.username);
         let extension = credential.and_then(|c| c.extension.as_ref()).and_then(|id| directory.extension(id));
@@ -82,8 +83,8 @@ async fn list(
     Ok(Json(RegistrationsAnswer { success: true, registrations, next_cursor }))
 }
 
-/// At least so many bindings, by user name, where there are so many. The exchange is asked for a part after the other, so that no list
-/// holds up the calls.
+/// Bindings sorted by user name, at least `limit` if there are so many. The switch is asked part by part, so that a long list does not delay call
+/// processing.
 async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<Vec<Registration>, ApiError> {
     let mut all: Vec<Registration> = Vec::new();
     loop {
@@ -96,7 +97,7 @@ async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<
         let command = Command::Registrations { of: asked, limit: limit - all.len() };
         let (found, next) = match app.ask(command).await? {
             Reply::Registrations { found, next } => (found, next),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         };
         all.extend(found);
         of = match (of, next) {
@@ -123,8 +124,8 @@ async fn registered(app: &App, mut of: RegistrationsOf, limit: usize) -> Result<
     Ok(all)
 }
 
-/// A page that never parts the phones of one user name (there are at most ten), so that the name is a cursor.
-fn whole_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
+/// Cut a page that never splits the bindings of one user name (at most ten), so that the name can be the cursor.
+fn page_of_names(mut all: Vec<Registration>, limit: usize) -> (Vec<Registration>, Option<String>) {
     let last = all.get(limit.saturating_sub(1)).map(|registration| Arc::clone(&registration.username));
     let end =
         last.map_or(all.len(), |last| all.partition_point(|registration| registration.username <= last));

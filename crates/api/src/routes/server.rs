@@ -1,4 +1,4 @@
-//! The SIP server as a whole: start, stop, status, health (S34–S37).
+//! Server routes: start, stop, status, health (S34–S37).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use switch::{Command, Reply, State as SipState, Status};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::ApiError;
@@ -23,9 +23,9 @@ use crate::schemas::{Health, ServerStatus, TaskView};
 
 const SIP: Access = Access::Permission(Permission::Sip);
 const NOTHING: &[Field] = &[];
-const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End the calls that are up")];
-/// How long a start waits for the listeners to open.
-const START_PATIENCE: Duration = Duration::from_secs(2);
+const STOP: &[Field] = &[Field::new("force", Rule::Flag, "End active calls at once")];
+/// How long a start request waits until the listeners are open.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 const START_POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -44,7 +44,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/stop"),
             "server",
-            "Let calls end, then stop the SIP side",
+            "Wait for active calls to end, then stop the SIP side",
             Access::Admin,
             status(),
             post(stop),
@@ -64,7 +64,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/opensips/health"),
             "server",
-            "Health, without an envelope",
+            "Health of the server, without the success envelope",
             SIP,
             Answer::json::<Health>(),
             get(health),
@@ -79,9 +79,9 @@ async fn start(
     body: Body,
 ) -> Result<Json<ServerStatus>, ApiError> {
     body.form(&principal, NOTHING)?;
-    let mut status = commanded(&app, Command::Start).await?;
-    app.directory_service().tell(principal.actor(), event("opensips_started", &principal));
-    // The listeners are opened by the shell: the answer tells how that went.
+    let mut status = send_command(&app, Command::Start).await?;
+    app.directory_service().audit(principal.actor(), event("opensips_started", &principal));
+    // The server opens the listeners asynchronously; the response shows the result.
     let waiting = async {
         while status.state != SipState::Running {
             tokio::time::sleep(START_POLL).await;
@@ -89,7 +89,7 @@ async fn start(
         }
         Ok::<(), ApiError>(())
     };
-    if let Ok(failed) = tokio::time::timeout(START_PATIENCE, waiting).await {
+    if let Ok(failed) = tokio::time::timeout(START_TIMEOUT, waiting).await {
         failed?;
     }
     Ok(Json(view(&app, &status).await))
@@ -103,8 +103,8 @@ async fn stop(
 ) -> Result<Json<ServerStatus>, ApiError> {
     body.form(&principal, NOTHING)?;
     let force = Form::of_query(&uri, STOP)?.flag("force").unwrap_or(false);
-    let status = commanded(&app, Command::Stop { force }).await?;
-    app.directory_service().tell(principal.actor(), event("opensips_stopped", &principal));
+    let status = send_command(&app, Command::Stop { force }).await?;
+    app.directory_service().audit(principal.actor(), event("opensips_stopped", &principal));
     Ok(Json(view(&app, &status).await))
 }
 
@@ -122,10 +122,10 @@ async fn health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     }))
 }
 
-async fn commanded(app: &App, command: Command) -> Result<Status, ApiError> {
+async fn send_command(app: &App, command: Command) -> Result<Status, ApiError> {
     match app.ask(command).await? {
         Reply::Status(status) => Ok(status),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Click-to-call (S46–S51): a session is a call that was asked for over the API, and any other call as well.
+//! Click-to-call routes (S46–S51). A session is a call that was requested over the API, or any other call.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use model::{CallRecord, Cause, DialledNumber, Permission, UserId, policy};
 use serde_json::json;
 use switch::{Command, Originate, Reply};
 
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::{ApiError, Fault};
@@ -27,27 +27,27 @@ const NOTHING: &[Field] = &[];
 pub(crate) const TO: Field = Field::new(
     "toNumber",
     Rule::Destination,
-    "A number, an extension, a user name, or a SIP URI of our domain",
+    "Destination: a number, an extension, a user name, or a SIP URI of the server's domain",
 )
 .or("destinationNumber")
 .required();
-pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Call by Twilio");
+pub(crate) const TWILIO: Field = Field::new("useTwilio", Rule::Flag, "Place the call through Twilio");
 pub(crate) const RING: Field = Field::new(
     "ringTimeoutSeconds",
-    Rule::Whole(1, 300),
-    "How long the device may take to register and to answer",
+    Rule::Integer(1, 300),
+    "Seconds the device may take to register and to answer",
 );
 pub(crate) const DEVICE: Field =
-    Field::new("requireDevice", Rule::Flag, "Refuse at once where the user has no registered phone");
-/// S48.
+    Field::new("requireDevice", Rule::Flag, "Fail at once if the user has no registered phone");
+/// Default ring timeout (S48).
 const RING_TIMEOUT_SECS: u64 = 30;
 
 const INITIATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose call; the owner of the key where absent"),
+    Field::new("userId", Rule::Id, "User who places the call; the owner of the key if absent"),
     Field::new(
         "fromNumber",
         Rule::Origin,
-        "Names the device where it is the user's own, and is shown to the callee",
+        "Caller number shown to the callee; selects the device if it is one of the user's own",
     ),
     TO,
     TWILIO,
@@ -60,7 +60,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/call/initiate"),
             "calls",
-            "Ring the user's phone, then the destination, and connect them",
+            "Call the user's phone, then the destination, and connect them",
             CALL,
             Answer::json::<NewSessionAnswer>(),
             post(initiate),
@@ -70,7 +70,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/opensips/call/{id}"),
             "calls",
-            "One call, alive or over",
+            "Get a call, active or ended",
             CALL,
             Answer::json::<SessionAnswer>(),
             get(show),
@@ -79,7 +79,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", "/api/v1/opensips/call/{id}/end"),
             "calls",
-            "End a call; ending it again changes nothing",
+            "End a call; no effect if it has already ended",
             CALL,
             Answer::json::<SessionAnswer>(),
             post(end),
@@ -96,25 +96,25 @@ async fn initiate(
 ) -> Result<Json<NewSessionAnswer>, ApiError> {
     let form = body.form(&principal, INITIATE)?;
     let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
-    let (to, ring_timeout, require_device) = wanted(app.settings(), &form)?;
-    policy(&app, &form, &to)?;
+    let (to, ring_timeout, require_device) = call_options(app.settings(), &form)?;
+    check_policy(&app, &form, &to)?;
     let from = form.text("fromNumber").map(|from| user_part(from).to_owned());
     let originate = Originate { user, from, device: None, to, ring_timeout, require_device, planned: None };
-    let call = place(&app, &principal, originate).await?;
+    let call = originate_call(&app, &principal, originate).await?;
     let session = NewSession::of(app.settings(), &call);
     Ok(Json(NewSessionAnswer { success: true, session }))
 }
 
-/// Destination, ring time-out and whether a device must be there.
-pub(crate) fn wanted(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
+/// Destination, ring timeout, and whether a registered device is required.
+pub(crate) fn call_options(settings: &Settings, form: &Form) -> Result<(String, Duration, bool), ApiError> {
     let text = form.text("toNumber").unwrap_or_default();
     check_host(settings, "toNumber", text)?;
-    let seconds = form.whole("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
+    let seconds = form.integer("ringTimeoutSeconds").unwrap_or(RING_TIMEOUT_SECS);
     let require_device = form.flag("requireDevice").unwrap_or(false);
     Ok((user_part(text).to_owned(), Duration::from_secs(seconds), require_device))
 }
 
-/// A SIP URI must be of our own domain (S32).
+/// Reject a SIP URI of a foreign domain (S32).
 pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) -> Result<(), ApiError> {
     if let Some((_, host)) = destination.split_once('@')
         && !settings.is_own_host(host)
@@ -126,13 +126,14 @@ pub(crate) fn check_host(settings: &Settings, field: &str, destination: &str) ->
     Ok(())
 }
 
-/// What the API itself forbids, before the exchange is asked: first policy, then what is not configured.
-pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
+/// Checks before the switch is asked: dial policy first, then missing configuration.
+pub(crate) fn check_policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     let directory = app.directory_service().directory();
     if directory.credential(to).is_none()
         && let Ok(number) = DialledNumber::parse(&policy::normalise(to))
     {
-        policy::check_always_blocked(directory.rules(), policy::CallOrigin::Api, &number)?; // what it may dial the exchange knows
+        // The dial permissions of the extension are checked by the switch.
+        policy::check_always_blocked(directory.rules(), policy::CallOrigin::Api, &number)?;
     }
     if form.flag("useTwilio") == Some(true) && !app.settings().twilio {
         return Err(Cause::TwilioNotConfigured.into()); // S49
@@ -140,14 +141,14 @@ pub(crate) fn policy(app: &App, form: &Form, to: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `1001` of `sip:1001@localhost`, and of `1001`.
+/// User part of a SIP URI: `1001` of `sip:1001@localhost`, and of `1001`.
 pub(crate) fn user_part(destination: &str) -> &str {
     let Some((address, _)) = destination.split_once('@') else { return destination };
     address.split_once(':').map_or(address, |(_, user)| user)
 }
 
-/// Place a call and write down who did.
-pub(crate) async fn place(
+/// Originate a call and record who requested it.
+pub(crate) async fn originate_call(
     app: &App,
     principal: &Principal,
     originate: Originate,
@@ -155,12 +156,12 @@ pub(crate) async fn place(
     let user = originate.user.clone();
     let call = match app.ask(Command::Originate(originate)).await? {
         Reply::Call(call) => call,
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     };
     let detail = json!({"from": call.from_number, "to": call.to_number});
     let subject = call.id.to_string();
     app.directory_service()
-        .tell(principal.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
+        .audit(principal.actor(), Event { kind: "call_initiated", user: Some(user), subject, detail });
     Ok(call)
 }
 
@@ -189,21 +190,21 @@ async fn end(
     match app.ask(Command::End { call: call.id.clone() }).await? {
         Reply::Call(ended) => {
             let event = Event {
-                // That the call is over the journal tells, once: this says who wanted it.
+                // The journal reports the end of the call. This event records who requested it.
                 kind: "call_end_requested",
                 user: Some(ended.user.clone()),
                 subject: ended.id.to_string(),
                 detail: json!({}),
             };
-            app.directory_service().tell(principal.actor(), event);
+            app.directory_service().audit(principal.actor(), event);
             answer(&app, &ended).await
         }
-        // It ended by itself in between.
+        // The call ended by itself meanwhile.
         Reply::Unknown => {
             let ended = find_call(&app, &call.id).await?.unwrap_or(call);
             answer(&app, &ended).await
         }
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sounds of an extension: sent once, played by its recurring calls (S86).
+//! Sound routes of an extension: uploaded once, played by its recurring calls (S86).
 
 use std::io;
 
@@ -16,22 +16,21 @@ use store::Audit;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::audio_response::ogg_response;
 use crate::audio_store::{AudioFile, AudioFormatRequest};
 use crate::auth::Principal;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
 use crate::limits::{DISPLAY_NAME_CHARS, SOUNDS_PER_EXTENSION};
-use crate::play::play_ogg;
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::routes::extensions::own;
+use crate::routes::extensions::visible_extension;
 use crate::schemas::Success;
-use crate::upload::sent_wav;
+use crate::upload::read_wav;
 
 const CALL: Access = Access::Permission(Permission::Call);
-const NAME: &[Field] =
-    &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "What people call it").required()];
-/// Bytes before the samples of a WAV that we write, and bytes of a millisecond.
+const NAME: &[Field] = &[Field::new("name", Rule::Label(DISPLAY_NAME_CHARS), "Name of the sound").required()];
+/// Size of a WAV header, and bytes per millisecond of audio.
 const WAV: (u64, u64) = (44, 16);
 
 #[derive(Serialize, ToSchema)]
@@ -81,7 +80,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("post", of_extension),
             tag,
-            "Send a sound that recurring calls play: WAV, PCM of 16 bits, at most a minute",
+            "Upload a sound for recurring calls: WAV, 16-bit PCM, at most one minute",
             CALL,
             one(),
             post(send),
@@ -92,17 +91,17 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", of_extension),
             tag,
-            "The sounds of an extension",
+            "List the sounds of an extension",
             CALL,
             Answer::json::<SoundsAnswer>(),
             get(list),
         )
         .also(&[503]),
-        Route::new(("get", id), tag, "One sound", CALL, one(), get(show)).also(&[503]),
+        Route::new(("get", id), tag, "Get a sound", CALL, one(), get(show)).also(&[503]),
         Route::new(
             ("get", "/api/v1/voip/sounds/{id}/audio"),
             tag,
-            "The audio of a sound, whole or in part: Opus in Ogg",
+            "Audio of a sound, whole or in part (Range header): Opus in Ogg",
             CALL,
             Answer::Audio,
             get(audio),
@@ -111,7 +110,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("delete", id),
             tag,
-            "Remove a sound that no recurring call plays",
+            "Delete a sound that no recurring call plays",
             CALL,
             Answer::json::<Success>(),
             delete(remove),
@@ -120,14 +119,14 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A sound that the caller may see; any other is as good as missing (S25).
-async fn mine(app: &App, principal: &Principal, id: &PathId) -> Result<Sound, ApiError> {
+/// Find a sound that the client may see. Any other is answered 404 (S25).
+async fn visible_sound(app: &App, principal: &Principal, id: &PathId) -> Result<Sound, ApiError> {
     let id: SoundId = id.id()?;
     let found = app.directory_service().store().sound(&id).await?;
-    Ok(found.filter(|sound| principal.sees(&sound.user)).ok_or(Fault::NotFound)?)
+    Ok(found.filter(|sound| principal.can_see(&sound.user)).ok_or(Fault::NotFound)?)
 }
 
-fn told(app: &App, principal: &Principal, kind: &'static str, sound: &Sound) -> Audit {
+fn audit_event(app: &App, principal: &Principal, kind: &'static str, sound: &Sound) -> Audit {
     let actor = principal.actor();
     Audit {
         at: app.directory_service().now().wall,
@@ -148,19 +147,19 @@ async fn send(
     uri: Uri,
     request: Request,
 ) -> Result<Json<SoundAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = Form::of_query(&uri, NAME)?;
-    let wav = sent_wav(request).await?;
+    let wav = read_wav(request).await?;
     let directory_service = app.directory_service();
     let id: SoundId = Id::new(directory_service.now(), &mut directory_service.rng());
-    // It passes through a file, which makes Opus of it; one that a crash leaves there is swept with what voicemail has left.
+    // The audio store converts to Opus through a temporary voicemail file. A file left by a crash is deleted by the voicemail sweep.
     let draft = format!("voicemail/{}/{id}", extension.id);
-    app.shelf().keep_wav(draft.clone(), wav).await?;
+    app.audio_store().keep_wav(draft.clone(), wav).await?;
     let converted = converted(&app, AudioFile::voicemail(draft.clone())).await;
-    app.discard(draft).await;
+    app.delete_voicemail_file(draft).await;
     let (wav_bytes, ogg) = converted.map_err(|error| {
-        tracing::error!(%error, "audio that was sent cannot be read again");
-        Fault::StoreAway
+        tracing::error!(%error, "uploaded audio could not be read back after conversion");
+        Fault::StoreUnavailable
     })?;
     let sound = Sound {
         id,
@@ -170,17 +169,17 @@ async fn send(
         millis: (wav_bytes.saturating_sub(WAV.0) / WAV.1) as u32,
         created_at: directory_service.now().wall,
     };
-    let event = told(&app, &principal, "sound_created", &sound);
+    let event = audit_event(&app, &principal, "sound_created", &sound);
     if !directory_service.store().put_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
         return Err(Fault::TooManySounds.into());
     }
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
 }
 
-/// How long the audio is as WAV, header and all, and its Opus.
+/// Size of the audio as WAV (with header), and its Opus data.
 async fn converted(app: &App, file: AudioFile) -> io::Result<(u64, Bytes)> {
-    let wav = app.shelf().open(file.clone(), AudioFormatRequest::Wav).await?;
-    let ogg = app.shelf().open(file, AudioFormatRequest::Stored).await?;
+    let wav = app.audio_store().open(file.clone(), AudioFormatRequest::Wav).await?;
+    let ogg = app.audio_store().open(file, AudioFormatRequest::Stored).await?;
     Ok((wav.length, (ogg.read)(0..ogg.length).await?))
 }
 
@@ -189,7 +188,7 @@ async fn list(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<SoundsAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let sounds = app.directory_service().store().sounds(&extension.id).await?;
     Ok(Json(SoundsAnswer { success: true, sounds: sounds.iter().map(SoundView::of).collect() }))
 }
@@ -199,7 +198,7 @@ async fn show(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<SoundAnswer>, ApiError> {
-    let sound = mine(&app, &principal, &id).await?;
+    let sound = visible_sound(&app, &principal, &id).await?;
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))
 }
 
@@ -209,20 +208,20 @@ async fn audio(
     id: PathId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let sound = mine(&app, &principal, &id).await?;
+    let sound = visible_sound(&app, &principal, &id).await?;
     let ogg = app.directory_service().store().sound_audio(&sound.id).await?.ok_or(Fault::NotFound)?;
-    play_ogg(ogg.into(), sound.id.as_str(), &headers)
+    ogg_response(ogg.into(), sound.id.as_str(), &headers)
 }
 
 async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
-    let sound = mine(&app, &principal, &id).await?;
+    let sound = visible_sound(&app, &principal, &id).await?;
     let directory = app.directory_service().directory();
     let played = Announcement::Audio(sound.id.clone());
     let mut calls = directory.recurring_calls_of(&sound.extension);
     if calls.any(|call| call.action.announcement() == Some(&played)) {
         return Err(Fault::SoundInUse.into());
     }
-    let event = told(&app, &principal, "sound_deleted", &sound);
+    let event = audit_event(&app, &principal, "sound_deleted", &sound);
     if !app.directory_service().store().remove_sound(&sound.id, event).await? {
         return Err(Fault::NotFound.into());
     }

@@ -1,4 +1,4 @@
-//! Figures about calls, phones and quality (S192).
+//! Statistics about calls, registrations and audio quality (S192).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use switch::limits::NAMES_LISTED;
 use switch::{CallsOf, Command, Reply};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::live::live_calls;
@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/stats"),
             "calls",
-            "Figures of the last 24 hours, and what is up now; of the key's user, or of everybody for an admin",
+            "Call statistics of the last 24 hours and current counts, for the key's user, or for all users with an admin key",
             Access::Permission(Permission::Call),
             Answer::json::<StatsAnswer>(),
             get(show),
@@ -79,7 +79,7 @@ async fn show(State(app): State<App>, principal: Principal) -> Result<Json<Stats
     }))
 }
 
-/// How many calls are up that the caller may read.
+/// Number of active calls that the client may read.
 async fn active_calls(app: &App, principal: &Principal) -> Result<usize, ApiError> {
     if principal.is_admin() {
         return Ok(app.status().await?.active_calls);
@@ -88,7 +88,7 @@ async fn active_calls(app: &App, principal: &Principal) -> Result<usize, ApiErro
     Ok(live_calls(app, of, None, usize::MAX, |_| true, |_| false).await?.len())
 }
 
-/// The word that the database has for a cause is not the one that sessions show.
+/// Convert the name of a cause in the database to its API code.
 fn end_reason(stored: String) -> String {
     match serde_json::from_value::<model::Cause>(stored.as_str().into()) {
         Ok(cause) => cause.code().to_owned(),
@@ -96,7 +96,7 @@ fn end_reason(stored: String) -> String {
     }
 }
 
-/// How many phones of the caller, or of everybody, are registered.
+/// Number of registered user names of the client, or of all phones for an admin.
 async fn registrations(app: &App, principal: &Principal) -> Result<usize, ApiError> {
     if principal.is_admin() {
         return Ok(app.status().await?.registrations);
@@ -107,7 +107,7 @@ async fn registrations(app: &App, principal: &Principal) -> Result<usize, ApiErr
     for part in own.chunks(NAMES_LISTED) {
         match app.ask(Command::Presence { usernames: part.to_vec() }).await? {
             Reply::Presence(there) => registered += there.iter().filter(|phone| phone.registered).count(),
-            other => return Err(out_of_turn(&other)),
+            other => return Err(unexpected_reply(&other)),
         }
     }
     Ok(registered)

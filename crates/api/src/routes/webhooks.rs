@@ -1,4 +1,4 @@
-//! Webhooks and their deliveries (S88).
+//! Webhook routes (S88).
 
 use std::net::IpAddr;
 
@@ -14,64 +14,75 @@ use crate::auth::Principal;
 use crate::directory_service::{NewWebhook, WebhookChanges, webhook_secret};
 use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Paging, Rule};
-use crate::limits::{PAGE_DEFAULT, WEBHOOKS_OF_USER};
+use crate::limits::{PAGE_DEFAULT, WEBHOOKS_PER_USER};
 use crate::route::{Access, Answer, Route};
 use crate::routes::{CURSOR, LIMIT, PathId, page};
 use crate::schemas::{
     DeliveriesAnswer, DeliveryAnswer, DeliveryView, Success, WebhookAnswer, WebhookView, WebhooksAnswer,
 };
 
-const URL: Field = Field::new("url", Rule::Url, "Where messages are posted: https, and a public address");
-const TYPES: Field = Field::new("types", Rule::KindList, "Of which events; of all where absent or empty");
+const URL: Field =
+    Field::new("url", Rule::Url, "URL to which events are posted: https, with a public address");
+const TYPES: Field =
+    Field::new("types", Rule::EventTypeList, "Event types to deliver; all if absent or empty");
 const CREATE: &[Field] = &[
-    Field::new("userId", Rule::Id, "Whose; the owner of the key where absent"),
+    Field::new("userId", Rule::Id, "Owner of the webhook; the owner of the key if absent"),
     URL.required(),
     TYPES,
-    Field::new("active", Rule::Flag, "Whether it is told from now on; true where absent"),
+    Field::new("active", Rule::Flag, "Whether events are delivered; true if absent"),
     Field::new(
         "scope",
         Rule::OneOf(&["own", "all"]),
-        "The user's own events, or everybody's: that needs admin or events:read",
+        "own: events of the owner; all: events of all users, which needs admin or events:read",
     ),
 ];
-const CHANGE: &[Field] = &[URL, TYPES, Field::new("active", Rule::Flag, "Whether it is told from now on")];
+const CHANGE: &[Field] = &[URL, TYPES, Field::new("active", Rule::Flag, "Whether events are delivered")];
 const LIST: &[Field] = &[Field::new("userId", Rule::Id, "Only webhooks of this user"), LIMIT, CURSOR];
 const DELIVERIES: &[Field] = &[
-    Field::new("status", Rule::OneOf(&["pending", "delivered", "dead"]), "dead is the list of dead letters"),
+    Field::new(
+        "status",
+        Rule::OneOf(&["pending", "delivered", "dead"]),
+        "Only deliveries in this state; dead ones were given up after too many attempts",
+    ),
     LIMIT,
-    Field::new("cursor", Rule::Cursor(Paging::Whole), "The nextCursor of the page before"),
+    Field::new("cursor", Rule::Cursor(Paging::Integer), "The nextCursor of the previous page"),
 ];
 const NOTHING: &[Field] = &[];
 
 pub(crate) fn routes() -> Vec<Route> {
-    let need = Access::Key;
+    let access = Access::Key;
     let route =
-        |place, summary, answer, handler| Route::new(place, "webhooks", summary, need, answer, handler);
+        |place, summary, answer, handler| Route::new(place, "webhooks", summary, access, answer, handler);
     let one = Answer::json::<WebhookAnswer>;
     vec![
-        route(("post", "/api/v1/webhooks"), "Make a webhook; its secret is shown once", one(), post(create))
-            .body(CREATE),
+        route(
+            ("post", "/api/v1/webhooks"),
+            "Create a webhook; its secret is shown once",
+            one(),
+            post(create),
+        )
+        .body(CREATE),
         route(("get", "/api/v1/webhooks"), "List webhooks", Answer::json::<WebhooksAnswer>(), get(list))
             .query(LIST)
             .also(&[503]),
-        route(("get", "/api/v1/webhooks/{id}"), "One webhook", one(), get(show)).also(&[503]),
+        route(("get", "/api/v1/webhooks/{id}"), "Get a webhook", one(), get(show)).also(&[503]),
         route(("patch", "/api/v1/webhooks/{id}"), "Change a webhook", one(), patch(change)).body(CHANGE),
         route(
             ("delete", "/api/v1/webhooks/{id}"),
-            "Forget a webhook and what is on its way to it",
+            "Delete a webhook and its pending deliveries",
             Answer::json::<Success>(),
             delete(remove),
         ),
         route(
             ("post", "/api/v1/webhooks/{id}/rotate-secret"),
-            "A new secret, shown once; for 24 hours messages bear the signature of the old one too",
+            "Rotate the secret of a webhook; for 24 hours messages also carry a signature of the old one",
             one(),
             post(rotate),
         )
         .body(NOTHING),
         route(
             ("get", "/api/v1/webhooks/{id}/deliveries"),
-            "What was sent, waits, or was given up",
+            "List the deliveries of a webhook, newest first",
             Answer::json::<DeliveriesAnswer>(),
             get(deliveries),
         )
@@ -79,7 +90,7 @@ pub(crate) fn routes() -> Vec<Route> {
         .also(&[503]),
         route(
             ("post", "/api/v1/webhooks/{id}/deliveries/{delivery}/retry"),
-            "Send a dead letter again",
+            "Retry a dead delivery",
             Answer::json::<DeliveryAnswer>(),
             post(retry),
         )
@@ -88,14 +99,14 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A webhook that the caller may see; any other is as good as missing.
-async fn own(app: &App, principal: &Principal, id: &PathId) -> Result<Webhook, ApiError> {
+/// Find a webhook that the client may see. Any other is answered 404.
+async fn visible_webhook(app: &App, principal: &Principal, id: &PathId) -> Result<Webhook, ApiError> {
     let id: WebhookId = id.id()?;
     let found = app.directory_service().store().webhook(&id).await?;
-    found.filter(|hook| principal.sees(&hook.user)).ok_or_else(|| Fault::NotFound.into())
+    found.filter(|hook| principal.can_see(&hook.user)).ok_or_else(|| Fault::NotFound.into())
 }
 
-/// Plain HTTP is for trials on this machine, where the operator allows it (security.md row 24).
+/// Validate a webhook URL. Plain HTTP and loopback are allowed only for trials, if the operator enables them (security.md row 24).
 fn address(app: &App, url: &str) -> Result<String, ApiError> {
     let refused = |rule| Err(ApiError::field(Fault::BadValue, "url", Some(rule)));
     let trial = app.settings().insecure_webhooks;
@@ -111,8 +122,8 @@ fn address(app: &App, url: &str) -> Result<String, ApiError> {
     let reachable = |ip: IpAddr| model::is_public(ip) || trial && ip.to_canonical().is_loopback();
     if ip.is_some_and(|ip| !reachable(ip)) {
         return refused((
-            "must lead to a public address: nothing is posted to private ones",
-            "debe llevar a una dirección pública: no se envía nada a direcciones privadas",
+            "must have a public address: nothing is posted to private addresses",
+            "debe tener una dirección pública: no se envía nada a direcciones privadas",
         ));
     }
     Ok(url.to_owned())
@@ -130,11 +141,11 @@ async fn create(
     let form = body.form(&principal, CREATE)?;
     let everybody = form.text("scope") == Some("all");
     if everybody {
-        principal.needs(Permission::Events)?;
+        principal.require(Permission::Events)?;
     }
     let user = form.parsed("userId", UserId::parse)?.unwrap_or_else(|| principal.user().clone());
     let url = address(&app, form.text("url").unwrap_or_default())?;
-    if app.directory_service().store().webhooks(Some(&user)).await?.len() >= WEBHOOKS_OF_USER {
+    if app.directory_service().store().webhooks(Some(&user)).await?.len() >= WEBHOOKS_PER_USER {
         return Err(Fault::TooManyWebhooks.into());
     }
     let active = form.flag("active").unwrap_or(true);
@@ -143,7 +154,7 @@ async fn create(
     Ok(with_secret(&app, &hook))
 }
 
-/// The answer that shows the newest secret: there is one for each secret.
+/// Response that shows the newest secret. Each secret is shown in exactly one response.
 fn with_secret(app: &App, hook: &Webhook) -> Json<WebhookAnswer> {
     let secret = webhook_secret(&app.settings().webhook_key, &hook.id, hook.secret).expose().clone();
     Json(WebhookAnswer { success: true, webhook: WebhookView::of(hook, Some(secret)) })
@@ -156,12 +167,12 @@ async fn list(
 ) -> Result<Json<WebhooksAnswer>, ApiError> {
     let form = Form::of_query(&uri, LIST)?;
     if let Some(user) = form.text("userId") {
-        principal.acts_for(user)?;
+        principal.require_user(user)?;
     }
     let wanted = form.parsed("userId", UserId::parse)?;
     let user = wanted.or_else(|| (!principal.is_admin()).then(|| principal.user().clone()));
     let hooks = app.directory_service().store().webhooks(user.as_ref()).await?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let (hooks, next_cursor) = page(hooks.into_iter(), form.text("cursor"), limit, |hook| hook.id.as_str());
     let webhooks = hooks.iter().map(|hook| WebhookView::of(hook, None)).collect();
     Ok(Json(WebhooksAnswer { success: true, webhooks, next_cursor }))
@@ -172,7 +183,7 @@ async fn show(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     Ok(Json(WebhookAnswer { success: true, webhook: WebhookView::of(&hook, None) }))
 }
 
@@ -182,7 +193,7 @@ async fn change(
     id: PathId,
     body: Body,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     let form = body.form(&principal, CHANGE)?;
     let url = form.text("url").map(|url| address(&app, url)).transpose()?;
     let changes = WebhookChanges { url, types: types(&form), active: form.flag("active") };
@@ -191,7 +202,7 @@ async fn change(
 }
 
 async fn remove(State(app): State<App>, principal: Principal, id: PathId) -> Result<Json<Success>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     app.directory_service().delete_webhook(principal.actor(), hook).await?;
     Ok(Json(Success { success: true }))
 }
@@ -202,7 +213,7 @@ async fn rotate(
     id: PathId,
     body: Body,
 ) -> Result<Json<WebhookAnswer>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     body.form(&principal, NOTHING)?;
     let hook = app.directory_service().rotate_webhook_secret(principal.actor(), hook).await?;
     Ok(with_secret(&app, &hook))
@@ -214,13 +225,13 @@ async fn deliveries(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<DeliveriesAnswer>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     let form = Form::of_query(&uri, DELIVERIES)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let filter = DeliveryFilter {
         webhook: hook.id,
         status: form.text("status").and_then(DeliveryStatus::parse),
-        before: form.whole("cursor").map(|seq| seq as i64),
+        before: form.integer("cursor").map(|seq| seq as i64),
         limit: limit as u32 + 1,
     };
     let mut found = app.directory_service().store().deliveries(&filter).await?;
@@ -238,7 +249,7 @@ async fn retry(
     params: RawPathParams,
     body: Body,
 ) -> Result<Json<DeliveryAnswer>, ApiError> {
-    let hook = own(&app, &principal, &id).await?;
+    let hook = visible_webhook(&app, &principal, &id).await?;
     let named = params.iter().find(|(name, _)| *name == "delivery").map(|(_, value)| value);
     let wanted = DeliveryId::parse(named.unwrap_or_default()).map_err(|_| ApiError::from(Fault::NotFound))?;
     let store = app.directory_service().store();
@@ -246,7 +257,7 @@ async fn retry(
     let there = there.ok_or(Fault::NotFound)?;
     body.form(&principal, NOTHING)?;
     if there.status != DeliveryStatus::Dead {
-        return Err(Fault::NotDead.into());
+        return Err(Fault::DeliveryNotDead.into());
     }
     app.directory_service().retry_delivery(principal.actor(), hook, there).await?;
     let again = store.delivery(&wanted).await?.ok_or(Fault::NotFound)?;

@@ -1,4 +1,4 @@
-//! SIP credentials, as they are shown once.
+//! JSON of SIP credentials.
 
 use serde::Serialize;
 use utoipa::ToSchema;

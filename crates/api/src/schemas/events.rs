@@ -1,4 +1,4 @@
-//! Events, and figures about calls.
+//! JSON of events and statistics.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,36 +13,36 @@ pub(crate) struct EventsAnswer {
     pub success: bool,
     /// Newest first, or oldest first with `order=asc`.
     pub events: Vec<EventView>,
-    /// Ask with it as `cursor` for what follows. With `order=asc` it is always there: come back with it for what happens next.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to continue. With `order=asc` it is always present: pass it later to get new events.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }
 
-/// A fact: it happened once, and is told once.
+/// A fact that happened once and is reported once.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Event)]
 pub(crate) struct EventView {
-    /// Later events have higher ones; `Last-Event-ID` and cursors are made of it.
+    /// Increases with time. `Last-Event-ID` and cursors are derived from it.
     pub id: i64,
     /// `call_started`, `voip_extension_created`, ….
     #[serde(rename = "type")]
     pub kind: String,
     #[schema(format = DateTime)]
     pub at: String,
-    /// Whose.
+    /// User whom the event concerns.
     pub user_id: Option<String>,
-    /// The id of what it is about: a session, an extension, a key, a user name; `null` for the server itself.
+    /// Id of the object concerned: a session, an extension, a key, a user name; `null` for the server itself.
     pub subject: Option<String>,
-    /// What happened; other for each type.
+    /// Details; the fields depend on the type.
     #[schema(value_type = Object)]
     pub data: Value,
-    /// The API key that did it.
+    /// API key of the request that caused it.
     pub key_id: Option<String>,
-    /// From where it was done.
+    /// Source address of the request that caused it.
     pub ip: Option<String>,
-    /// The `X-Request-Id` of the request that did it.
+    /// The `X-Request-Id` of the request that caused it.
     pub request_id: Option<String>,
 }
 
@@ -76,27 +76,27 @@ pub(crate) struct StatsAnswer {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Stats)]
 pub(crate) struct StatsView {
-    /// Calls that are up now.
+    /// Active calls.
     pub active_calls: usize,
-    /// Phones that are registered now.
+    /// Registered phones.
     pub registrations: usize,
-    /// The figures below are of calls that began since then: 24 hours.
+    /// Start of the period of the figures below: 24 hours.
     #[schema(format = DateTime)]
     pub since: String,
-    /// Calls that are over.
+    /// Ended calls.
     pub calls: u64,
-    /// Of these, how many were answered.
+    /// Ended calls that were answered.
     pub answered: u64,
-    /// Answer-seizure ratio: the answered part of them, 0 to 1; `null` without a call.
+    /// Answer-seizure ratio: answered share of the ended calls, 0 to 1; `null` without calls.
     pub asr: Option<f64>,
-    /// Average call duration in seconds, of answered calls; `null` without one.
+    /// Average duration of answered calls in seconds; `null` without answered calls.
     pub acd: Option<f64>,
     /// The last 24 hours, oldest first.
     pub by_hour: Vec<HourView>,
     pub quality: QualityStats,
-    /// Why calls were not answered, most frequent first.
+    /// Why calls were not answered, most frequent reason first.
     pub refusals: Vec<RefusalView>,
-    /// Whether there were more calls than are looked at; the newest are.
+    /// Whether there were too many calls to count all; only the newest are counted.
     pub truncated: bool,
 }
 
@@ -113,11 +113,11 @@ pub(crate) struct HourView {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QualityStats {
-    /// Legs whose sound was measured.
+    /// Legs with measured audio quality.
     pub measured: u64,
-    /// Their mean MOS, 1 to 4.5.
+    /// Mean MOS of these legs, 1 to 4.5.
     pub mean_mos: Option<f64>,
-    /// The part of them under 3.6, 0 to 1.
+    /// Share of these legs with a MOS below 3.6, 0 to 1.
     pub poor_share: Option<f64>,
 }
 

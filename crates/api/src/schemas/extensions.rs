@@ -1,4 +1,4 @@
-//! Extensions, and what their phones are configured with.
+//! JSON of extensions and of the settings of their phones.
 
 use model::{DialPermissions, Extension, FollowMe, FollowMode, FollowStep, ForwardingMode};
 use serde::Serialize;
@@ -7,12 +7,12 @@ use utoipa::ToSchema;
 
 use crate::Settings;
 
-/// What an extension's phone is configured with.
+/// SIP settings of the extension's phones.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ExtensionCredentials {
     pub username: String,
-    /// Only where it has just been made: it is shown once.
+    /// Only in the response that creates it: it is shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub password: Option<String>,
@@ -41,7 +41,7 @@ impl ExtensionCredentials {
 pub(crate) struct ExtensionAnswer {
     pub success: bool,
     pub extension: ExtensionView,
-    /// What was taken and will not do what it says: a forward to the outside while no trunk carries the number. Absent where there is none.
+    /// Settings that were accepted but cannot work at present, such as a forward to a number that no trunk carries. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub warnings: Vec<super::Warning>,
@@ -53,7 +53,7 @@ pub(crate) struct ExtensionsAnswer {
     pub success: bool,
     pub extensions: Vec<ExtensionView>,
     /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -64,13 +64,13 @@ pub(crate) struct ExtensionView {
     pub id: String,
     pub extension_number: String,
     pub display_name: String,
-    /// Not in lists.
+    /// Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub sip_credentials: Option<ExtensionCredentials>,
     /// `active`, `inactive`, or `busy` while it is in a call.
     pub status: &'static str,
-    /// Whether a phone of it is registered now.
+    /// Whether a phone is registered.
     pub registered: bool,
     pub forwarding_enabled: bool,
     pub forwarding_number: Option<String>,
@@ -82,10 +82,10 @@ pub(crate) struct ExtensionView {
     pub ring_seconds: u16,
     /// `default`, `none`, `inbound`, `outbound` or `all`: which of its calls are recorded.
     pub record_calls: &'static str,
-    /// Of schedules that name none; the server's where `null`.
+    /// Time zone of schedules that name none; `null` for the server's.
     pub timezone: Option<String>,
     pub dial_permissions: DialPermissionsView,
-    /// `null` where it is off.
+    /// `null` if it is off.
     pub follow_me: Option<FollowMeView>,
     pub user_id: String,
     #[schema(format = DateTime)]
@@ -110,7 +110,7 @@ impl DialPermissionsView {
     }
 }
 
-/// Where an extension's owner is looked for.
+/// Follow-me: numbers that are called to reach the user of the extension.
 #[derive(Serialize, ToSchema)]
 #[schema(as = FollowMe)]
 pub(crate) struct FollowMeView {

@@ -1,4 +1,4 @@
-//! API keys.
+//! JSON of API keys.
 
 use base::Timestamp;
 use model::{ApiKey, Permission};
@@ -33,11 +33,11 @@ pub(crate) struct NewKeyView {
     pub created_at: String,
     #[schema(format = DateTime)]
     pub expires_at: Option<String>,
-    /// Its own limit; `null` for the server's.
+    /// Rate limit of this key; `null` for the server's default.
     pub requests_per_minute: Option<u32>,
 }
 
-/// In the names of the documents.
+/// Metadata with the field names of the original API.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) struct KeyMetadata {
@@ -68,12 +68,12 @@ pub(crate) struct KeyAnswer {
 pub(crate) struct KeysAnswer {
     pub success: bool,
     pub keys: Vec<KeyView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
-/// A key, without its secret.
+/// An API key without its secret.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Key)]
@@ -92,7 +92,7 @@ pub(crate) struct KeyView {
     pub last_used_at: Option<String>,
     #[schema(format = DateTime)]
     pub expires_at: Option<String>,
-    /// Its own limit; `null` for the server's.
+    /// Rate limit of this key; `null` for the server's default.
     pub requests_per_minute: Option<u32>,
 }
 
@@ -120,25 +120,25 @@ pub(crate) struct KeyUsageAnswer {
     pub success: bool,
     /// Newest first.
     pub usage: Vec<KeyUseView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
-/// What a key was used for on one day.
+/// Uses of a key on one day.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = KeyUse)]
 pub(crate) struct KeyUseView {
-    /// When that day began, in UTC.
+    /// Start of the day, in UTC.
     #[schema(format = DateTime)]
     pub day: String,
-    /// Method and route, without the ids in it; `null` where too many were counted at once.
+    /// Method and path template; `null` if too many different uses were counted at once.
     pub route: Option<String>,
     pub ip: String,
-    /// HTTP status of the answers.
+    /// HTTP status of the responses.
     pub status: u16,
-    /// How many requests.
+    /// Number of requests.
     pub count: u64,
     #[schema(format = DateTime)]
     pub last_used_at: String,

@@ -1,4 +1,4 @@
-//! The SIP messages of a call.
+//! JSON of a call's SIP messages.
 
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! The legs of a call, and how they sounded.
+//! JSON of call legs and their audio quality.
 
 use model::{LegRecord, Quality};
 use serde::Serialize;
@@ -35,9 +35,9 @@ pub(crate) struct QualityView {
     pub packets_lost: u64,
     pub jitter_ms: f32,
     pub rtt_ms: f32,
-    /// 1.0 to 4.5; 0 where unknown.
+    /// 1.0 to 4.5; 0 if unknown.
     pub mos: f32,
-    /// By the phone's own reports; 0 where unknown.
+    /// From the RTCP reports of the phone; 0 if unknown.
     pub remote_mos: f32,
 }
 
@@ -55,7 +55,7 @@ impl QualityView {
     }
 }
 
-/// JSON has no word for what is no number.
+/// JSON cannot represent NaN or infinity: 0 instead.
 fn finite(value: f32) -> f32 {
     if value.is_finite() { value } else { 0.0 }
 }

@@ -1,4 +1,4 @@
-//! The JSON that is answered, in the names and the order of the documents: a file per noun.
+//! JSON of responses, with the field names and the order of the original documentation; one file per resource.
 
 mod credentials;
 mod events;
@@ -6,6 +6,7 @@ mod extensions;
 mod keys;
 mod ladder;
 mod legs;
+mod recordings;
 mod recurring;
 mod registrations;
 mod server;
@@ -20,25 +21,26 @@ pub(crate) use events::*;
 pub(crate) use extensions::*;
 pub(crate) use keys::*;
 pub(crate) use ladder::*;
+pub(crate) use recordings::*;
 pub(crate) use recurring::*;
 pub(crate) use registrations::*;
 pub(crate) use server::*;
 pub(crate) use sessions::*;
 pub(crate) use webhooks::*;
 
-/// `null` for what is empty.
+/// `None` for an empty text.
 pub(crate) fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Something that was taken and, as things are, will not do what it says.
+/// A setting that was accepted but cannot work at present.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Warning {
-    /// The field that it is about.
+    /// Name of the field concerned.
     pub field: &'static str,
-    /// Never changes with the language or the version.
+    /// Stable: independent of the language and the version.
     pub code: &'static str,
-    /// A sentence in English or, by Accept-Language, Spanish.
+    /// A sentence in English, or in Spanish if Accept-Language prefers it.
     pub message: &'static str,
 }
 

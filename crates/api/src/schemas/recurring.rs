@@ -1,4 +1,4 @@
-//! Recurring calls, as they are answered (S77, S82).
+//! JSON of recurring calls (S77, S82).
 
 use base::Timestamp;
 use model::recurrence::next_after;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 pub(crate) struct RecurringCallAnswer {
     pub success: bool,
     pub recurring_call: RecurringCallView,
-    /// What was taken and will not do what it says: a destination outside while no trunk carries the number. Absent where there is none.
+    /// Settings that were accepted but cannot work at present, such as a destination that no trunk carries. Absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub warnings: Vec<super::Warning>,
@@ -23,8 +23,8 @@ pub(crate) struct RecurringCallsAnswer {
     pub success: bool,
     /// Oldest first.
     pub recurring_calls: Vec<RecurringCallView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -37,18 +37,18 @@ pub(crate) struct RecurringCallView {
     pub destination_number: String,
     pub schedule: ScheduleView,
     pub enabled: bool,
-    /// `null` while it is switched off.
+    /// `null` while it is disabled.
     #[schema(format = DateTime)]
     pub next_execution: Option<String>,
     /// `skip` or `run_once`.
     pub misfire: &'static str,
     /// `connect`, `play` or `message`.
     pub action: &'static str,
-    /// The prompt that is played.
+    /// Server prompt that is played.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub prompt_id: Option<String>,
-    /// The sound that is played.
+    /// Sound of the extension that is played.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub audio_id: Option<String>,
@@ -76,7 +76,7 @@ pub(crate) struct ScheduleView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub day_of_month: Option<i64>,
-    /// `skip`; absent where a month without that day has its last day.
+    /// `skip`; absent if the last day of the month is used when the day does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub month_end_policy: Option<String>,
@@ -130,11 +130,11 @@ impl RecurringCallView {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NextRunsAnswer {
     pub success: bool,
-    /// Nothing of this happens while it is switched off.
+    /// While false, the call is not placed at these times.
     pub enabled: bool,
     /// `weekly on Mon at 10:30 (America/Los_Angeles)`
     pub description: String,
-    /// The release of the IANA time zone database that it was computed from.
+    /// Release of the IANA time zone database that was used.
     pub tzdb_version: &'static str,
     pub next: Vec<NextRun>,
 }
@@ -143,7 +143,7 @@ pub(crate) struct NextRunsAnswer {
 pub(crate) struct NextRun {
     #[schema(format = DateTime)]
     pub at: String,
-    /// What the clocks of the zone show then.
+    /// Local time in the time zone of the schedule.
     pub local: String,
 }
 
@@ -153,12 +153,12 @@ pub(crate) struct RunsAnswer {
     pub success: bool,
     /// Newest first.
     pub runs: Vec<RunView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
-/// One instant at which a recurring call was due, and what became of it.
+/// One occurrence of a recurring call and its result.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Run)]
@@ -167,13 +167,13 @@ pub(crate) struct RunView {
     pub due: String,
     /// `claimed`, `dialling`, `done`, `failed` or `missed`.
     pub state: &'static str,
-    /// How often it was dialled.
+    /// Number of call attempts.
     pub attempts: u8,
-    /// The call of the last attempt.
+    /// Call of the last attempt.
     pub session_id: Option<String>,
-    /// Why it came to nothing, or has to wait.
+    /// Why the last attempt failed, or why it has to wait.
     pub end_reason: Option<&'static str>,
-    /// When the next attempt is made, while it waits for one.
+    /// When the next attempt is due, if there is one.
     #[schema(format = DateTime)]
     pub next_attempt: Option<String>,
     #[schema(format = DateTime)]

@@ -1,4 +1,4 @@
-//! Phones that are registered.
+//! JSON of registrations.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 pub(crate) struct RegistrationsAnswer {
     pub success: bool,
     pub registrations: Vec<RegistrationView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct RegistrationView {
     pub extension_number: Option<String>,
     pub user_id: Option<String>,
     pub contact: String,
-    /// Where the phone really is.
+    /// Source address of the phone.
     pub address: String,
     #[schema(format = DateTime)]
     pub expires_at: String,

@@ -1,4 +1,4 @@
-//! State and health of the server.
+//! JSON of server status, health and probes.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,20 +12,20 @@ pub(crate) struct ServerStatus {
     pub success: bool,
     /// `running`, `stopped`, `starting` or `draining`.
     pub status: &'static str,
-    /// The same.
+    /// Same as status.
     pub opensips_status: &'static str,
-    /// The SIP listeners.
+    /// SIP listeners, such as `udp://203.0.113.7:5060`.
     pub listeners: Vec<String>,
     /// Calls, not legs.
     pub active_calls: usize,
     pub registrations: usize,
-    /// RTP ports that calls hold now.
+    /// RTP ports in use.
     pub ports_in_use: usize,
-    /// How the ways to the outside are doing.
+    /// State of each trunk.
     pub trunks: Vec<TrunkHealth>,
-    /// Threads and tasks of the process, by name. Those that connections have of their own are not shown.
+    /// Threads and tasks of the process. Tasks of single connections are not listed.
     pub tasks: Vec<TaskView>,
-    /// The release of the IANA time zone database that is built in.
+    /// Release of the built-in IANA time zone database.
     pub tzdb_version: &'static str,
     pub uptime_seconds: u64,
     pub version: String,
@@ -36,11 +36,11 @@ pub(crate) struct ServerStatus {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TaskView {
     pub name: String,
-    /// `running`, `restarting` after an error, or `ended` where it has nothing more to do.
+    /// `running`, `restarting` after an error, or `ended` if it has finished its work.
     pub status: &'static str,
-    /// How often it has begun anew after an error.
+    /// Number of restarts after an error.
     pub restarts: u64,
-    /// Its last error: where, and why.
+    /// Last error, with its source location.
     pub last_fault: Option<String>,
 }
 
@@ -62,20 +62,20 @@ pub(crate) struct Health {
     pub opensips_status: &'static str,
     /// Calls, not legs.
     pub active_calls: usize,
-    /// Whether the server is up.
+    /// Whether the server is up; always true in a response.
     pub server_uptime: bool,
     pub server_uptime_seconds: u64,
 }
 
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Probe {
-    /// `ok`, the state of the SIP side, `disk_full`, or `stalled` where the exchange does not move.
+    /// `ok`, the state of the SIP side, `disk_full`, or `stalled` if the SIP event loop does not iterate.
     pub status: &'static str,
-    /// Whether the database takes writes: `ok`, `disk_full`, `unavailable`.
+    /// Whether the database accepts writes: `ok`, `disk_full`, `unavailable`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub database: Option<&'static str>,
-    /// Whether the journal has room: `ok`; `low`, then `full`, when it lives on what was set aside for it.
+    /// Free space of the journal: `ok`; `low`, then `full`, when only its reserved space is left.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub journal: Option<&'static str>,

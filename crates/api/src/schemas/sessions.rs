@@ -1,4 +1,4 @@
-//! Calls, alive or over.
+//! JSON of calls, active or ended.
 
 use base::Timestamp;
 use model::CallRecord;
@@ -19,7 +19,7 @@ pub(crate) struct NewSessionAnswer {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NewSession {
     pub id: String,
-    /// The same, in the word of the documents.
+    /// Same as id.
     pub session_id: String,
     /// `queued`, `ringing`, `in-progress`, `completed`, `busy`, `failed`, `no-answer` or `canceled`.
     pub status: &'static str,
@@ -28,10 +28,10 @@ pub(crate) struct NewSession {
     pub twilio_call_sid: Option<String>,
 }
 
-/// The device that is rung first.
+/// The device that rings first.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionCredentials {
-    /// `null` where no device is known yet.
+    /// `null` if no device is known yet.
     pub username: Option<String>,
     pub domain: String,
 }
@@ -61,11 +61,11 @@ pub(crate) struct ExtensionCallAnswer {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ExtensionCall {
     pub id: String,
-    /// The same, in the word of the documents.
+    /// Same as id.
     pub session_id: String,
     /// As in a session.
     pub status: &'static str,
-    /// The extension's SIP URI.
+    /// SIP URI of the extension.
     pub from_number: String,
     pub to_number: String,
     /// `null` until Twilio has sent one.
@@ -84,18 +84,18 @@ pub(crate) struct CallsAnswer {
     pub success: bool,
     /// Newest first.
     pub calls: Vec<Session>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
-/// A call, alive or over.
+/// A call, active or ended.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[allow(clippy::struct_field_names)] // the documents call it so
 pub(crate) struct Session {
     pub id: String,
-    /// The same, in the word of the documents.
+    /// Same as id.
     pub session_id: String,
     /// `queued`, `ringing`, `in-progress`, `completed`, `busy`, `failed`, `no-answer` or `canceled`.
     pub status: &'static str,
@@ -103,7 +103,7 @@ pub(crate) struct Session {
     /// `null` until Twilio has sent one.
     pub twilio_call_sid: Option<String>,
     pub user_id: String,
-    /// `null` where nobody is named.
+    /// `null` if the caller is unknown.
     pub from_number: Option<String>,
     pub to_number: Option<String>,
     /// `internal`, `inbound` or `outbound`.
@@ -114,17 +114,17 @@ pub(crate) struct Session {
     pub answered_at: Option<String>,
     #[schema(format = DateTime)]
     pub ended_at: Option<String>,
-    /// From answer to end, or to now.
+    /// Seconds from answer to end, or to now.
     pub duration_seconds: u64,
     /// Why it ended: `completed`, `busy`, `no_answer`, ….
     pub end_reason: Option<&'static str>,
     pub legs: Vec<Leg>,
-    /// The worst of its legs.
+    /// Quality of the worst leg.
     pub quality: Option<QualityView>,
     pub recordings: Vec<String>,
-    /// Where its SIP messages can be read.
+    /// URL of the call's SIP messages.
     pub timeline_url: String,
-    /// Why it was routed so.
+    /// Routing decisions, in order.
     pub trace: Vec<TraceStepView>,
 }
 

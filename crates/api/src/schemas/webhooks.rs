@@ -1,4 +1,4 @@
-//! Webhooks and their deliveries.
+//! JSON of webhooks and their deliveries.
 
 use model::Webhook;
 use serde::Serialize;
@@ -18,8 +18,8 @@ pub(crate) struct WebhookAnswer {
 pub(crate) struct WebhooksAnswer {
     pub success: bool,
     pub webhooks: Vec<WebhookView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -30,16 +30,16 @@ pub(crate) struct WebhookView {
     pub id: String,
     pub user_id: String,
     pub url: String,
-    /// Of which events it is told; of all where empty.
+    /// Event types that are delivered; all types if empty.
     pub types: Vec<String>,
-    /// `own`, or `all` for everybody's events.
+    /// `own`, or `all` for the events of all users.
     pub scope: &'static str,
     pub active: bool,
-    /// What signs its messages. Only in the answers that make the webhook or a new secret: it is shown once.
+    /// Secret that signs the messages. Only in the response that creates the webhook or rotates its secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub secret: Option<String>,
-    /// Until when the secret before this one signs too; `null` where there was none.
+    /// Until when messages also carry a signature of the previous secret; `null` if there is none.
     #[schema(format = DateTime)]
     pub both_secrets_until: Option<String>,
     #[schema(format = DateTime)]
@@ -77,18 +77,18 @@ pub(crate) struct DeliveriesAnswer {
     pub success: bool,
     /// Newest first.
     pub deliveries: Vec<DeliveryView>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     #[schema(value_type = Option<String>)]
     pub next_cursor: Option<i64>,
 }
 
-/// One event on its way to one webhook.
+/// Delivery of one event to one webhook.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Delivery)]
 pub(crate) struct DeliveryView {
-    /// Also in the header `Centralita-Delivery`, in each attempt the same.
+    /// Also in the header `Centralita-Delivery`; the same in every attempt.
     pub id: String,
     pub event_id: i64,
     #[serde(rename = "type")]
@@ -97,10 +97,10 @@ pub(crate) struct DeliveryView {
     /// `pending`, `delivered` or `dead`.
     pub status: &'static str,
     pub attempts: u32,
-    /// When the next attempt is due, while it is pending.
+    /// When the next attempt is due, while the delivery is pending.
     #[schema(format = DateTime)]
     pub next_attempt_at: Option<String>,
-    /// HTTP status of the last answer.
+    /// HTTP status of the last response.
     pub response_status: Option<u16>,
     /// Why the last attempt failed.
     pub error: Option<String>,

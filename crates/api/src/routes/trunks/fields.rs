@@ -1,12 +1,12 @@
-//! What is said of a trunk over the API, and the rules that it keeps.
+//! Fields of a trunk in requests, with their rules.
 
 use model::trunk::{Did, Source, TrunkHost};
 use serde_json::{Value, json};
 
-use crate::input::rule::JsonRule;
+use crate::input::rule::CustomRule;
 use crate::input::{Field, Rule};
 
-static HOSTS: JsonRule = JsonRule {
+static HOSTS: CustomRule = CustomRule {
     holds: |value| {
         let list = value.as_array();
         list.is_some_and(|list| (1..=8).contains(&list.len()) && list.iter().all(is::<TrunkHost>))
@@ -23,7 +23,7 @@ static HOSTS: JsonRule = JsonRule {
     },
 };
 
-static PROXY: JsonRule = JsonRule {
+static PROXY: CustomRule = CustomRule {
     holds: is::<TrunkHost>,
     sentence: (
         "must be a host like {\"host\": \"proxy.carrier.example\", \"port\": 5060, \"transport\": \"udp\"}",
@@ -36,7 +36,7 @@ static PROXY: JsonRule = JsonRule {
     },
 };
 
-static SOURCES: JsonRule = JsonRule {
+static SOURCES: CustomRule = CustomRule {
     holds: |value| value.as_array().is_some_and(|list| list.len() <= 64 && list.iter().all(is::<Source>)),
     sentence: (
         "must be a list of addresses or networks like 203.0.113.0/24 (at least 8 bits of IPv4, 16 of IPv6)",
@@ -51,7 +51,7 @@ static SOURCES: JsonRule = JsonRule {
     },
 };
 
-static DIDS: JsonRule = JsonRule {
+static DIDS: CustomRule = CustomRule {
     holds: |value| value.as_array().is_some_and(|list| list.len() <= 1000 && list.iter().all(is::<Did>)),
     sentence: (
         "must be a list of numbers like {\"number\": \"+34911000001\", \"extension\": \"1001\"}",
@@ -68,7 +68,7 @@ static DIDS: JsonRule = JsonRule {
     },
 };
 
-static CODECS: JsonRule = JsonRule {
+static CODECS: CustomRule = CustomRule {
     holds: |value| {
         let name = |item: &Value| {
             item.as_str().is_some_and(|name| {
@@ -113,29 +113,29 @@ fn host_schema() -> Value {
 macro_rules! fields {
     ($($required:ident)?) => {
         &[
-            Field::new("name", Rule::Label(64), "What people call it")$(.$required())?,
-            Field::new("hosts", Rule::Json(&HOSTS), "The carrier's hosts; without a port SRV records say which")$(.$required())?,
-            Field::new("username", Rule::Label(128), "The digest user name, which also registers").nullable(),
-            Field::new("password", Rule::Label(128), "Its password; kept sealed and never shown").nullable(),
-            Field::new("realm", Rule::Label(128), "Answer only challenges of this realm").nullable(),
-            Field::new("register", Rule::Flag, "Register at the carrier; false where absent"),
-            Field::new("registerExpires", Rule::Whole(60, 86_400), "Seconds to ask for; 600 where absent"),
-            Field::new("outboundProxy", Rule::Json(&PROXY), "Send everything here; the hosts stay in the URIs").nullable(),
-            Field::new("sources", Rule::Json(&SOURCES), "Who may deliver calls, by address"),
-            Field::new("dids", Rule::Json(&DIDS), "Our numbers there, and whom each reaches"),
-            Field::new("defaultExtension", Rule::ExtensionNumber, "Who gets calls for other numbers").nullable(),
-            Field::new("callerId", Rule::OneOf(&["fixed", "own", "pass"]), "Which number the called one is shown"),
-            Field::new("callerNumber", Rule::Dialled, "The trunk's own number").nullable(),
-            Field::new("numberFormat", Rule::OneOf(&["e164", "digits", "dialled"]), "How numbers are written"),
-            Field::new("stripPrefix", Rule::Dialled, "Cut from numbers that begin so").nullable(),
-            Field::new("addPrefix", Rule::Dialled, "Put before numbers that are not international").nullable(),
-            Field::new("codecs", Rule::Json(&CODECS), "The only codecs; all where empty"),
-            Field::new("maxChannels", Rule::Whole(1, 20_000), "Calls at once").nullable(),
-            Field::new("callsPerSecond", Rule::Whole(1, 1000), "New calls a second that the carrier takes").nullable(),
-            Field::new("priority", Rule::Whole(0, 65_535), "Lower ones are tried first; 10 where absent"),
-            Field::new("enabled", Rule::Flag, "Whether it is used; true where absent"),
-            Field::new("probe", Rule::Flag, "Ask the hosts with OPTIONS whether they live; true where absent"),
-            Field::new("diversion", Rule::Flag, "Tell the carrier who forwards a call (Diversion, History-Info); false where absent"),
+            Field::new("name", Rule::Label(64), "Name of the trunk")$(.$required())?,
+            Field::new("hosts", Rule::Custom(&HOSTS), "Hosts of the carrier; a host without a port is looked up by SRV")$(.$required())?,
+            Field::new("username", Rule::Label(128), "Digest user name, also used to register").nullable(),
+            Field::new("password", Rule::Label(128), "Digest password; stored encrypted and never shown").nullable(),
+            Field::new("realm", Rule::Label(128), "Respond only to challenges of this realm").nullable(),
+            Field::new("register", Rule::Flag, "Register at the carrier; false if absent"),
+            Field::new("registerExpires", Rule::Integer(60, 86_400), "Requested registration expiry in seconds; 600 if absent"),
+            Field::new("outboundProxy", Rule::Custom(&PROXY), "Proxy to which all requests are sent; URIs still name the hosts").nullable(),
+            Field::new("sources", Rule::Custom(&SOURCES), "Addresses and networks from which the carrier's calls come"),
+            Field::new("dids", Rule::Custom(&DIDS), "Numbers of the trunk (DIDs) and the extension that each rings"),
+            Field::new("defaultExtension", Rule::ExtensionNumber, "Extension for calls to other numbers").nullable(),
+            Field::new("callerId", Rule::OneOf(&["fixed", "own", "pass"]), "Caller number shown to the callee"),
+            Field::new("callerNumber", Rule::Dialled, "Own number of the trunk").nullable(),
+            Field::new("numberFormat", Rule::OneOf(&["e164", "digits", "dialled"]), "Format of numbers sent to the carrier"),
+            Field::new("stripPrefix", Rule::Dialled, "Prefix removed from dialled numbers that begin with it").nullable(),
+            Field::new("addPrefix", Rule::Dialled, "Prefix added to numbers that are not international").nullable(),
+            Field::new("codecs", Rule::Custom(&CODECS), "Codecs allowed on the trunk; all if empty"),
+            Field::new("maxChannels", Rule::Integer(1, 20_000), "Maximum number of concurrent calls").nullable(),
+            Field::new("callsPerSecond", Rule::Integer(1, 1000), "Maximum number of new calls per second").nullable(),
+            Field::new("priority", Rule::Integer(0, 65_535), "Trunks with lower values are tried first; 10 if absent"),
+            Field::new("enabled", Rule::Flag, "Whether the trunk is used; true if absent"),
+            Field::new("probe", Rule::Flag, "Probe the hosts with OPTIONS; true if absent"),
+            Field::new("diversion", Rule::Flag, "Send Diversion and History-Info on forwarded calls; false if absent"),
         ]
     };
 }

@@ -1,4 +1,4 @@
-//! Trunks (S106, S107, S121–S123, S191): an administrator's.
+//! Trunk routes, for administrators (S106, S107, S121–S123, S191).
 
 mod fields;
 pub(crate) mod schemas;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use switch::{Command, Reply, TrunkStatus};
 
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::{Principal, language};
 use crate::directory_service::TrunkDraft;
 use crate::error::{ApiError, Fault};
@@ -28,8 +28,8 @@ use fields::{CHANGE, NEW};
 use schemas::{TrunkAnswer, TrunkView, TrunksAnswer};
 use test_call::{TEST, TrunkTestAnswer};
 
-/// How long hosts may take to answer a test: longer than the exchange waits for OPTIONS.
-const TEST_PATIENCE: Duration = Duration::from_millis(4500);
+/// How long a test waits for the hosts: longer than the switch waits for a response to OPTIONS.
+const TEST_TIMEOUT: Duration = Duration::from_millis(4500);
 const TEST_POLL: Duration = Duration::from_millis(20);
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -37,16 +37,16 @@ pub(crate) fn routes() -> Vec<Route> {
     let one = Answer::json::<TrunkAnswer>;
     let admin = Access::Admin;
     vec![
-        Route::new(("post", all), tag, "Make a trunk", admin, one(), post(create)).body(NEW),
+        Route::new(("post", all), tag, "Create a trunk", admin, one(), post(create)).body(NEW),
         Route::new(("get", all), tag, "List trunks", admin, Answer::json::<TrunksAnswer>(), get(list)),
-        Route::new(("get", id), tag, "One trunk", admin, one(), get(show)),
+        Route::new(("get", id), tag, "Get a trunk", admin, one(), get(show)),
         Route::new(("put", id), tag, "Change a trunk", admin, one(), put(update)).body(CHANGE),
         Route::new(("patch", id), tag, "Change a trunk", admin, one(), patch(update)).body(CHANGE),
-        Route::new(("delete", id), tag, "Remove a trunk", admin, Answer::json::<Success>(), delete(remove)),
+        Route::new(("delete", id), tag, "Delete a trunk", admin, Answer::json::<Success>(), delete(remove)),
         Route::new(
             ("post", "/api/v1/trunks/{id}/test"),
             tag,
-            "Ask the trunk's hosts now whether they live, and call a number over it",
+            "Probe the trunk's hosts now, and optionally place a test call",
             admin,
             Answer::json::<TrunkTestAnswer>(),
             post(test),
@@ -120,9 +120,9 @@ async fn test(
     match app.ask(Command::ProbeTrunk { trunk: id.clone() }).await? {
         Reply::Trunks(_) => {}
         Reply::Unknown => return Err(Fault::NotFound.into()),
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     }
-    // The exchange asks the hosts; what they say is seen when it is there.
+    // The switch probes the hosts asynchronously; poll until every host has a fresh result.
     let mut seen = None;
     let waiting = async {
         loop {
@@ -137,18 +137,18 @@ async fn test(
             }
         }
     };
-    if let Ok(failed) = tokio::time::timeout(TEST_PATIENCE, waiting).await {
+    if let Ok(failed) = tokio::time::timeout(TEST_TIMEOUT, waiting).await {
         failed?;
     }
-    let call = test_call::place(&app, &principal, &id, &form, language(&headers)).await?;
+    let call = test_call::place_test_call(&app, &principal, &id, &form, language(&headers)).await?;
     Ok(Json(TrunkTestAnswer { success: true, trunk: TrunkView::of(&trunk, seen.as_ref()), call }))
 }
 
-/// How the trunks are doing.
+/// Status of all trunks.
 pub(crate) async fn statuses(app: &App) -> Result<Vec<TrunkStatus>, ApiError> {
     match app.ask(Command::Trunks).await? {
         Reply::Trunks(all) => Ok(all),
-        other => Err(out_of_turn(&other)),
+        other => Err(unexpected_reply(&other)),
     }
 }
 
@@ -160,17 +160,17 @@ fn draft(form: &Form) -> Result<TrunkDraft, ApiError> {
     let dialled = |name: &str| -> Result<_, ApiError> {
         Ok(form.patch(name, form.parsed(name, DialledNumber::parse)?))
     };
-    let number = |name: &str| form.patch(name, form.whole(name).map(|n| n as u32));
+    let number = |name: &str| form.patch(name, form.integer(name).map(|n| n as u32));
     Ok(TrunkDraft {
         name: form.text("name").map(str::to_owned),
         enabled: form.flag("enabled"),
-        priority: form.whole("priority").map(|n| n as u16),
+        priority: form.integer("priority").map(|n| n as u16),
         hosts: json(form, "hosts"),
         username: text("username"),
         password: text("password").map(Secret::new),
         realm: text("realm"),
         register: form.flag("register"),
-        register_expires: form.whole("registerExpires").map(|n| n as u32),
+        register_expires: form.integer("registerExpires").map(|n| n as u32),
         outbound_proxy: form.patch("outboundProxy", json(form, "outboundProxy")),
         sources: json(form, "sources"),
         dids: json(form, "dids"),

@@ -1,4 +1,4 @@
-//! A trunk as it is shown. Its password is not.
+//! JSON of trunks, without passwords.
 
 use model::trunk::{Source, Trunk, TrunkHost};
 use model::{CallerId, NumberFormat};
@@ -16,7 +16,7 @@ pub(crate) struct TrunkAnswer {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TrunksAnswer {
     pub success: bool,
-    /// In the order in which calls try them.
+    /// In routing order.
     pub trunks: Vec<TrunkView>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct TrunkView {
     pub created_at: String,
     #[schema(format = DateTime)]
     pub updated_at: String,
-    /// How it is doing; absent while the SIP side does not say.
+    /// Status of the trunk; absent if the SIP side does not reply.
     pub status: Option<TrunkStatusView>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct TrunkStatusView {
     pub state: &'static str,
     /// `off`, `trying`, `registered`, `failed`, `leaving`, or `elsewhere`: by another server on the same database.
     pub registration: &'static str,
-    /// The carrier's refusal of the registration.
+    /// SIP status with which the carrier rejected the registration.
     pub registration_status: Option<u16>,
     #[schema(format = DateTime)]
     pub registered_until: Option<String>,
@@ -96,14 +96,14 @@ pub(crate) struct TrunkHostStatusView {
     pub transport: &'static str,
     /// `up`, `down` or `unknown`.
     pub state: &'static str,
-    /// What it answered last to OPTIONS.
+    /// SIP status of the last response to OPTIONS.
     pub last_status: Option<u16>,
     pub round_trip_ms: Option<f64>,
     #[schema(format = DateTime)]
     pub checked_at: Option<String>,
 }
 
-/// A trunk in the status of the server.
+/// A trunk in the server status.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct TrunkHealth {

@@ -1,4 +1,4 @@
-//! A test call over a trunk: placed, watched until it is over, and told.
+//! Test call over a trunk: originate it, wait until it has ended, and report.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::schemas::TrunkView;
 use crate::App;
-use crate::app::out_of_turn;
+use crate::app::unexpected_reply;
 use crate::auth::Principal;
 use crate::directory_service::Event;
 use crate::error::ApiError;
@@ -18,12 +18,16 @@ use crate::input::{Field, Form, Rule};
 use crate::routes::sessions;
 
 pub(super) const TEST: &[Field] = &[
-    Field::new("number", Rule::Dialled, "Call this number over the trunk, and hang up as soon as it answers"),
-    Field::new("seconds", Rule::Whole(5, 45), "How long it may ring; 30 where absent"),
+    Field::new(
+        "number",
+        Rule::Dialled,
+        "Number to call over the trunk; the call ends as soon as it is answered",
+    ),
+    Field::new("seconds", Rule::Integer(5, 45), "Maximum ringing time in seconds; 30 if absent"),
 ];
-/// Seconds that it rings where nobody says otherwise.
+/// Default ringing time in seconds.
 const SECONDS: u64 = 30;
-/// Longer than the exchange takes to end a call whose time is over.
+/// Extra time for the switch to end a call whose ringing time is over.
 const GRACE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -32,7 +36,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) struct TrunkTestAnswer {
     pub success: bool,
     pub trunk: TrunkView,
-    /// The test call, where a number was given.
+    /// Result of the test call, if a number was given.
     pub call: Option<TestCallView>,
 }
 
@@ -42,17 +46,17 @@ pub(crate) struct TestCallView {
     pub session_id: String,
     /// Whether it was answered.
     pub answered: bool,
-    /// `completed` where it was answered, else why not: as `endReason` of a session.
+    /// `completed` if it was answered, else the `endReason` of the session.
     pub code: &'static str,
-    /// The same as a sentence.
+    /// The code as a sentence.
     pub reason: &'static str,
-    /// What the carrier answered last.
+    /// SIP status of the carrier's last response.
     pub sip_status: Option<u16>,
-    /// Until it rang.
+    /// Time until it rang, in milliseconds.
     pub ring_ms: Option<u64>,
-    /// Until it was answered.
+    /// Time until it was answered, in milliseconds.
     pub answer_ms: Option<u64>,
-    /// The rules and hosts that it met, one after the other.
+    /// Routing rules and hosts that were tried, in order.
     pub steps: Vec<String>,
 }
 
@@ -73,8 +77,8 @@ impl TestCallView {
     }
 }
 
-/// Place the call that a form asks for, and wait for its end; nothing where it names no number.
-pub(super) async fn place(
+/// Originate the test call of a form and wait for its end; `None` if the form names no number.
+pub(super) async fn place_test_call(
     app: &App,
     principal: &Principal,
     trunk: &TrunkId,
@@ -82,23 +86,23 @@ pub(super) async fn place(
     language: Language,
 ) -> Result<Option<TestCallView>, ApiError> {
     let Some(number) = form.text("number").map(str::to_owned) else { return Ok(None) };
-    sessions::policy(app, form, &number)?;
-    let patience = Duration::from_secs(form.whole("seconds").unwrap_or(SECONDS));
+    sessions::check_policy(app, form, &number)?;
+    let patience = Duration::from_secs(form.integer("seconds").unwrap_or(SECONDS));
     let user = principal.user().clone();
     let command = Command::TestCall { trunk: trunk.clone(), user: user.clone(), number, patience };
     let call = match app.ask(command).await? {
         Reply::Call(call) => call.id,
-        other => return Err(out_of_turn(&other)),
+        other => return Err(unexpected_reply(&other)),
     };
     let detail = json!({ "trunk": trunk.as_str() });
     let event = Event { kind: "trunk_test_call", user: Some(user), subject: call.to_string(), detail };
-    app.directory_service().tell(principal.actor(), event);
+    app.directory_service().audit(principal.actor(), event);
     let waiting = async {
         loop {
             match app.ask(Command::Tested { call: call.clone() }).await? {
                 Reply::TestCall(tested) if tested.cause.is_some() => return Ok::<_, ApiError>(tested),
                 Reply::TestCall(_) => tokio::time::sleep(POLL).await,
-                other => return Err(out_of_turn(&other)),
+                other => return Err(unexpected_reply(&other)),
             }
         }
     };

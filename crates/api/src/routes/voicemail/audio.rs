@@ -1,4 +1,4 @@
-//! The audio of voicemail: messages to be heard, and the owner's greeting to be heard, sent and taken away.
+//! Voicemail audio routes: download messages, and download, upload or delete the custom greeting.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -10,23 +10,23 @@ use switch::voicemail::{greeting_path, message_path};
 
 use super::schemas::{MailboxAnswer, MailboxView};
 use super::{PathMessage, SIP, TAG};
+use crate::audio_response::audio_response;
 use crate::audio_store::{AudioFile, AudioFormatRequest};
 use crate::auth::Principal;
 use crate::directory_service::MailboxChanges;
 use crate::error::{ApiError, Fault};
 use crate::input::{Field, Form, Rule};
-use crate::play::play;
 use crate::route::{Access, Answer, Route};
 use crate::routes::PathId;
-use crate::routes::extensions::own;
-use crate::upload::sent_wav;
+use crate::routes::extensions::visible_extension;
+use crate::upload::read_wav;
 use crate::{App, Patch};
 
 const RECORDING: Access = Access::Permission(Permission::Recording);
 const FORMAT: &[Field] = &[Field::new(
     "format",
     Rule::OneOf(&["wav", "ogg"]),
-    "WAV, or Opus in Ogg as it is kept; wav where absent",
+    "wav: WAV; ogg: Opus in Ogg as stored; wav if absent",
 )];
 
 pub(super) fn routes() -> Vec<Route> {
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/{messageId}/audio"),
             TAG,
-            "The audio of a message, whole or in part",
+            "Audio of a message, whole or in part (Range header)",
             RECORDING,
             Answer::Audio,
             get(message),
@@ -46,24 +46,24 @@ pub(super) fn routes() -> Vec<Route> {
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/greeting/audio"),
             TAG,
-            "The owner's greeting",
+            "Audio of the custom greeting, whole or in part (Range header)",
             RECORDING,
             Answer::Audio,
-            get(heard),
+            get(greeting_audio),
         )
         .query(FORMAT)
         .also(&[206, 416, 503]),
         Route::new(
             ("put", greeting),
             TAG,
-            "Send a greeting: WAV, PCM of 16 bits, at most a minute",
+            "Upload a custom greeting: WAV, 16-bit PCM, at most one minute",
             SIP,
             set(),
             put(send),
         )
         .upload("audio/wav")
         .also(&[400, 413, 415, 503]),
-        Route::new(("delete", greeting), TAG, "Take the owner's greeting away", SIP, set(), delete(remove)),
+        Route::new(("delete", greeting), TAG, "Delete the custom greeting", SIP, set(), delete(remove)),
     ]
 }
 
@@ -75,27 +75,32 @@ async fn message(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (extension, message) = path.find(&app, &principal)?;
-    sound(&app, message_path(&extension.id, &message.id), &uri, &headers).await
+    respond_with_audio(&app, message_path(&extension.id, &message.id), &uri, &headers).await
 }
 
-async fn heard(
+async fn greeting_audio(
     State(app): State<App>,
     principal: Principal,
     id: PathId,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     app.directory_service().directory().mailbox(&extension.id).greeting_at.ok_or(Fault::NotFound)?;
-    sound(&app, greeting_path(&extension.id), &uri, &headers).await
+    respond_with_audio(&app, greeting_path(&extension.id), &uri, &headers).await
 }
 
-async fn sound(app: &App, name: String, uri: &Uri, headers: &HeaderMap) -> Result<Response, ApiError> {
+async fn respond_with_audio(
+    app: &App,
+    name: String,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
     let wanted = match Form::of_query(uri, FORMAT)?.text("format") {
         Some("ogg") => AudioFormatRequest::Stored,
         _ => AudioFormatRequest::Wav,
     };
-    play(app, AudioFile::voicemail(name), wanted, None, headers).await
+    audio_response(app, AudioFile::voicemail(name), wanted, None, headers).await
 }
 
 async fn send(
@@ -104,9 +109,9 @@ async fn send(
     id: PathId,
     request: Request,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
-    let wav = sent_wav(request).await?;
-    app.shelf().keep_wav(greeting_path(&extension.id), wav).await?;
+    let extension = visible_extension(&app, &principal, &id)?;
+    let wav = read_wav(request).await?;
+    app.audio_store().keep_wav(greeting_path(&extension.id), wav).await?;
     let changes = MailboxChanges {
         greeting_at: Patch::Set(app.directory_service().now().wall),
         ..MailboxChanges::default()
@@ -119,10 +124,10 @@ async fn remove(
     principal: Principal,
     id: PathId,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let changes = MailboxChanges { greeting_at: Patch::Clear, ..MailboxChanges::default() };
     let answer = set(&app, &principal, &extension.id, changes).await?;
-    app.discard(greeting_path(&extension.id)).await;
+    app.delete_voicemail_file(greeting_path(&extension.id)).await;
     Ok(answer)
 }
 

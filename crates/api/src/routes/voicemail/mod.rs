@@ -1,4 +1,4 @@
-//! Voicemail (S72): the messages of an extension, what its owner has set, and the mails about them.
+//! Voicemail routes (S72): messages and mailbox settings of an extension, and deliveries of e-mail notifications.
 
 mod audio;
 mod schemas;
@@ -21,7 +21,7 @@ use crate::error::{ApiError, Fault};
 use crate::input::{Body, Field, Form, Rule};
 use crate::limits::PAGE_DEFAULT;
 use crate::route::{Access, Answer, Route};
-use crate::routes::extensions::own;
+use crate::routes::extensions::visible_extension;
 use crate::routes::{CURSOR, LIMIT, PathId};
 use crate::schemas::Success;
 use crate::{App, Patch};
@@ -29,25 +29,33 @@ use schemas::{
     MailView, MailboxAnswer, MailboxView, MailsAnswer, MessageAnswer, MessageView, VoicemailAnswer,
 };
 
-/// What an owner sets is part of the extension.
+/// Mailbox settings are part of the extension, so they need the same permission.
 const SIP: Access = Access::Permission(Permission::Sip);
-/// Messages are calls that came when nobody was there.
+/// Messages are part of the call history, so they need the permission for calls.
 const CALL: Access = Access::Permission(Permission::Call);
 const TAG: &str = "voicemail";
 
-const LIST: &[Field] =
-    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only these"), LIMIT, CURSOR];
+const LIST: &[Field] = &[
+    Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "Only messages in this state"),
+    LIMIT,
+    CURSOR,
+];
 const SETTINGS: &[Field] = &[
-    Field::new("pin", Rule::Label(10), "4 to 10 digits; null takes it away").nullable(),
-    Field::new("language", Rule::OneOf(&["es", "en"]), "What voicemail speaks"),
-    Field::new("email", Rule::Label(254), "Where mails about new messages go; null for none").nullable(),
-    Field::new("emailAudio", Rule::Flag, "Whether the audio goes with them"),
+    Field::new("pin", Rule::Label(10), "PIN of the mailbox, 4 to 10 digits; null removes it").nullable(),
+    Field::new("language", Rule::OneOf(&["es", "en"]), "Language of the voicemail prompts"),
+    Field::new(
+        "email",
+        Rule::Label(254),
+        "E-mail address for notifications about new messages; null for none",
+    )
+    .nullable(),
+    Field::new("emailAudio", Rule::Flag, "Whether the audio is attached to notifications"),
 ];
 const MARK: &[Field] =
-    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "What it is from now on").required()];
+    &[Field::new("status", Rule::OneOf(&["new", "heard", "saved"]), "New state of the message").required()];
 const DELIVERIES: &[Field] = &[LIMIT];
 
-const BOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
+const MAILBOX: &str = "/api/v1/voip/extensions/{id}/voicemail";
 const MESSAGE: &str = "/api/v1/voip/extensions/{id}/voicemail/{messageId}";
 
 pub(crate) fn routes() -> Vec<Route> {
@@ -55,28 +63,43 @@ pub(crate) fn routes() -> Vec<Route> {
     let set = Answer::json::<MailboxAnswer>;
     let mut all = vec![
         Route::new(
-            ("get", BOX),
+            ("get", MAILBOX),
             TAG,
-            "The messages of an extension, newest first",
+            "Voicemail messages and mailbox settings of an extension, newest message first",
             CALL,
             Answer::json::<VoicemailAnswer>(),
             get(list),
         )
         .query(LIST),
-        Route::new(("put", BOX), TAG, "Change some of a mailbox", SIP, set(), put(settings)).body(SETTINGS),
-        Route::new(("patch", BOX), TAG, "Change some of a mailbox", SIP, set(), patch(settings))
-            .body(SETTINGS),
+        Route::new(
+            ("put", MAILBOX),
+            TAG,
+            "Change the settings of a mailbox; absent fields are unchanged",
+            SIP,
+            set(),
+            put(settings),
+        )
+        .body(SETTINGS),
+        Route::new(
+            ("patch", MAILBOX),
+            TAG,
+            "Change the settings of a mailbox; absent fields are unchanged",
+            SIP,
+            set(),
+            patch(settings),
+        )
+        .body(SETTINGS),
         Route::new(
             ("get", "/api/v1/voip/extensions/{id}/voicemail/deliveries"),
             TAG,
-            "The mails about an extension's messages, newest first",
+            "List e-mail notifications about an extension's messages, newest first",
             SIP,
             Answer::json::<MailsAnswer>(),
             get(deliveries),
         )
         .query(DELIVERIES)
         .also(&[503]),
-        Route::new(("get", MESSAGE), TAG, "One message", CALL, one(), get(show)),
+        Route::new(("get", MESSAGE), TAG, "Get a message", CALL, one(), get(show)),
         Route::new(("put", MESSAGE), TAG, "Mark a message as heard, saved or new", CALL, one(), put(mark))
             .body(MARK),
         Route::new(
@@ -101,7 +124,7 @@ pub(crate) fn routes() -> Vec<Route> {
     all
 }
 
-/// The extension and the message in a path. What can be no id names nothing.
+/// Extension id and message id of a path. A malformed id is treated like an unknown one: 404.
 pub(crate) struct PathMessage {
     extension: PathId,
     message: Option<String>,
@@ -119,9 +142,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathMessage {
 }
 
 impl PathMessage {
-    /// A message that the caller may know of; any other is as good as missing (S25).
+    /// Find a message that the caller may see. Any other is answered 404 (S25).
     fn find(&self, app: &App, principal: &Principal) -> Result<(Arc<Extension>, VoicemailMessage), ApiError> {
-        let extension = own(app, principal, &self.extension)?;
+        let extension = visible_extension(app, principal, &self.extension)?;
         let id: MessageId =
             Id::parse(self.message.as_deref().unwrap_or_default()).map_err(|_| Fault::NotFound)?;
         let directory = app.directory_service().directory();
@@ -137,11 +160,11 @@ async fn list(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<VoicemailAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = Form::of_query(&uri, LIST)?;
     let directory = app.directory_service().directory();
     let count = Count::of(directory.messages(&extension.id).map(|message| &**message));
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as usize;
     let wanted = |message: &&Arc<VoicemailMessage>| {
         message.state != MessageState::Recording
             && form.text("status").is_none_or(|status| message.state.as_str() == status)
@@ -166,7 +189,7 @@ async fn settings(
     id: PathId,
     body: Body,
 ) -> Result<Json<MailboxAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = body.form(&principal, SETTINGS)?;
     let text = |name: &str| form.patch(name, form.text(name).map(str::to_owned));
     let changes = MailboxChanges {
@@ -191,9 +214,9 @@ async fn deliveries(
     id: PathId,
     uri: Uri,
 ) -> Result<Json<MailsAnswer>, ApiError> {
-    let extension = own(&app, &principal, &id)?;
+    let extension = visible_extension(&app, &principal, &id)?;
     let form = Form::of_query(&uri, DELIVERIES)?;
-    let limit = form.whole("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
+    let limit = form.integer("limit").unwrap_or(u64::from(PAGE_DEFAULT)) as u32;
     let mails = app.directory_service().store().mails_of(&extension.id, limit).await?;
     let deliveries = mails.iter().map(MailView::of).collect();
     Ok(Json(MailsAnswer { success: true, deliveries }))
@@ -236,6 +259,6 @@ async fn remove(
     app.directory_service()
         .remove_message(principal.actor(), extension.id.clone(), message.id.clone())
         .await?;
-    app.discard(switch::voicemail::message_path(&extension.id, &message.id)).await;
+    app.delete_voicemail_file(switch::voicemail::message_path(&extension.id, &message.id)).await;
     Ok(Json(Success { success: true }))
 }

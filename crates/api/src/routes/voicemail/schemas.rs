@@ -1,4 +1,4 @@
-//! What is answered about voicemail.
+//! JSON of voicemail.
 
 use model::voicemail::{Count, Delivery, DeliveryState};
 use model::{Mailbox, VoicemailMessage};
@@ -13,12 +13,12 @@ pub(crate) struct VoicemailAnswer {
     pub success: bool,
     /// Newest first.
     pub messages: Vec<MessageView>,
-    /// Messages that nobody has heard, on all pages.
+    /// Number of new messages, on all pages.
     pub unread: usize,
     pub total: usize,
     pub mailbox: MailboxView,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
@@ -47,19 +47,19 @@ pub(crate) struct MailboxAnswer {
     pub mailbox: MailboxView,
 }
 
-/// What the owner has set.
+/// Settings of a mailbox.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Mailbox)]
 pub(crate) struct MailboxView {
-    /// Whether there is a PIN; without one only the extension's own phone gets in.
+    /// Whether a PIN is set. Without one, the mailbox can be called only from the extension's own phones.
     pub pin_set: bool,
     /// `es` or `en`
     pub language: &'static str,
     pub email: Option<String>,
-    /// Whether the audio goes with mails.
+    /// Whether e-mails have the audio attached.
     pub email_audio: bool,
-    /// When the owner's greeting was recorded; null where the default one speaks.
+    /// When the custom greeting was recorded; null if the default greeting is used.
     #[schema(format = DateTime)]
     pub greeting_at: Option<String>,
 }
@@ -93,9 +93,9 @@ pub(crate) struct MessageView {
     pub extension_id: String,
     /// `new`, `heard` or `saved`.
     pub status: &'static str,
-    /// `null` where it is not known.
+    /// `null` if unknown.
     pub from_number: Option<String>,
-    /// The call in which it was left.
+    /// The call in which the message was left.
     pub session_id: Option<String>,
     #[schema(format = DateTime)]
     pub left_at: String,
@@ -129,7 +129,7 @@ pub(crate) struct MailsAnswer {
     pub deliveries: Vec<MailView>,
 }
 
-/// A mail about a message, and what became of it.
+/// An e-mail notification about a message, and its state.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = MailDelivery)]
@@ -142,12 +142,12 @@ pub(crate) struct MailView {
     pub attempts: u32,
     #[schema(format = DateTime)]
     pub created_at: String,
-    /// When it is tried next; null where it is done.
+    /// When the next attempt is due; null if there is none.
     #[schema(format = DateTime)]
     pub next_attempt_at: Option<String>,
     #[schema(format = DateTime)]
     pub finished_at: Option<String>,
-    /// What the mail server said to the last attempt that failed.
+    /// Response of the mail server to the last failed attempt.
     pub error: Option<String>,
 }
 

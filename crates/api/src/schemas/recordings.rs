@@ -1,4 +1,4 @@
-//! The JSON of recordings.
+//! JSON of recordings.
 
 use model::Recording;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RecordingAnswer {
     pub success: bool,
-    pub recording: RecordingShape,
+    pub recording: RecordingView,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -16,27 +16,27 @@ pub(crate) struct RecordingAnswer {
 pub(crate) struct RecordingsAnswer {
     pub success: bool,
     /// Newest first.
-    pub recordings: Vec<RecordingShape>,
-    /// Ask with it as `cursor` for the next page; `null` on the last one.
-    #[serde(serialize_with = "crate::cursor::sealed")]
+    pub recordings: Vec<RecordingView>,
+    /// Pass it as `cursor` to get the next page; `null` on the last page.
+    #[serde(serialize_with = "crate::cursor::serialize_cursor")]
     pub next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Recording)]
-pub(crate) struct RecordingShape {
+pub(crate) struct RecordingView {
     pub id: String,
-    /// The same.
+    /// Same as id.
     pub recording_id: String,
-    /// The call.
+    /// Id of the recorded call.
     pub session_id: String,
     pub user_id: String,
-    /// The extension for whose sake it was made; `null` where somebody asked for it.
+    /// The extension whose setting started the recording; `null` if it was started on demand.
     pub extension_number: Option<String>,
     /// `recording`, `complete`, `failed` or `deleted`.
     pub state: &'static str,
-    /// Only of one that runs: whether silence is written at present.
+    /// Only while recording: whether it is paused, so that silence is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub paused: Option<bool>,
@@ -48,18 +48,18 @@ pub(crate) struct RecordingShape {
     /// `opus` or `wav`: Opus is in Ogg.
     pub format: &'static str,
     pub bytes: u64,
-    /// Of its file, in hexadecimal digits.
+    /// SHA-256 of the file in hexadecimal digits.
     pub sha256: Option<String>,
-    /// `folder`, `objects`, or `null` where its audio is gone.
+    /// `folder`, `objects`, or `null` if the audio was deleted.
     pub stored_in: Option<&'static str>,
     /// Why it failed: `disk_full`, `write_failed`, `interrupted`, `codec_not_recordable`.
     pub fault: Option<String>,
     pub audio_url: String,
 }
 
-impl RecordingShape {
+impl RecordingView {
     pub(crate) fn of(recording: &Recording, place: Place) -> Self {
-        RecordingShape {
+        RecordingView {
             id: recording.id.to_string(),
             recording_id: recording.id.to_string(),
             session_id: recording.call.to_string(),
@@ -84,6 +84,6 @@ impl RecordingShape {
     }
 
     pub(crate) fn paused(self, paused: bool) -> Self {
-        RecordingShape { paused: Some(paused), ..self }
+        RecordingView { paused: Some(paused), ..self }
     }
 }

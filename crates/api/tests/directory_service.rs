@@ -1,16 +1,16 @@
-//! The office: what was answered is true for everybody, is written down, and outlives the process.
+//! Directory service: a confirmed change is visible to all, recorded, and durable.
 
-use crate::house;
+use crate::test_api;
 
 use base::Secret;
-use centralita_api::{Actor, Column, DirectoryError, Imported};
-use house::House;
+use centralita_api::{Actor, Column, DirectoryError, ImportLine};
 use model::voicemail::PinKey;
 use model::{ExtensionNumber, Language, UserId};
 use serde_json::json;
+use test_api::TestApi;
 
-fn line(number: u32, username: &str, owner: &str) -> Imported {
-    Imported {
+fn line(number: u32, username: &str, owner: &str) -> ImportLine {
+    ImportLine {
         number: ExtensionNumber::parse(&number.to_string()).unwrap(),
         line: 0,
         username: Some(username.into()),
@@ -23,40 +23,40 @@ fn line(number: u32, username: &str, owner: &str) -> Imported {
 
 #[tokio::test]
 async fn ten_thousand_extensions_are_imported_in_one_go() {
-    let house = House::new().await;
-    let lines: Vec<Imported> =
+    let api = TestApi::new().await;
+    let lines: Vec<ImportLine> =
         (0..10_000).map(|n| line(100_000 + n, &format!("u{n}"), &format!("owner_{}", n % 50))).collect();
-    let before = house.exchange.see(|e| e.published.len());
+    let before = api.switch.read(|e| e.published.len());
     assert_eq!(
-        house.app.directory_service().import(Actor::default(), PinKey::default(), lines).await.unwrap().count,
+        api.app.directory_service().import(Actor::default(), PinKey::default(), lines).await.unwrap().count,
         10_000
     );
-    assert_eq!(house.exchange.see(|e| e.published.len()), before + 1);
-    let directory = house.store.load_directory().await.unwrap();
+    assert_eq!(api.switch.read(|e| e.published.len()), before + 1);
+    let directory = api.store.load_directory().await.unwrap();
     assert_eq!(directory.census()[2..], [10_000, 10_000]);
     let credential = directory.credential("u77").unwrap();
     assert_eq!(credential.ha1, model::Ha1::new("u77", "sip.nexus-core.com", &"9c8c".repeat(8))); // S40: any length
-    // One more is still quick, and so is the page of one owner.
-    house.post(&house.key, "/api/v1/voip/extensions", json!({})).await.ok();
-    let page = house.get(&house.admin, "/api/v1/voip/extensions/user/owner_7?limit=1000").await.ok();
+    // Adding one more is still fast, and so is a page of one owner.
+    api.post(&api.key, "/api/v1/voip/extensions", json!({})).await.ok();
+    let page = api.get(&api.admin, "/api/v1/voip/extensions/user/owner_7?limit=1000").await.ok();
     assert_eq!(page["extensions"].as_array().unwrap().len(), 200);
 }
 
 #[tokio::test]
 async fn an_import_with_a_bad_line_imports_nothing() {
-    let house = House::new().await;
-    house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
-    let office = house.app.directory_service();
+    let api = TestApi::new().await;
+    api.post(&api.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001"})).await.ok();
+    let office = api.app.directory_service();
     let good = || line(2001, "anna", "user_123");
     for (bad, why) in [
-        (line(1001, "berta", "x"), (Column::Number, "\"1001\" exists already")),
+        (line(1001, "berta", "x"), (Column::Number, "\"1001\" already exists")),
         (line(2001, "berta", "x"), (Column::Number, "\"2001\" is the same as in line 1")),
         (line(2002, "anna", "x"), (Column::Username, "\"anna\" is the same as in line 1")),
-        (line(2002, "1001", "x"), (Column::Username, "\"1001\" exists already")), // would answer for another's number (S39)
+        (line(2002, "1001", "x"), (Column::Username, "\"1001\" already exists")), // would authenticate for another extension's number (S39)
         (line(2002, "2001", "x"), (Column::Username, "\"2001\" is the number of the extension in line 1")),
         (line(911, "berta", "x"), (Column::Number, "\"911\" is an emergency number")),
     ] {
-        let lines = vec![Imported { line: 1, ..good() }, Imported { line: 41, ..bad }];
+        let lines = vec![ImportLine { line: 1, ..good() }, ImportLine { line: 41, ..bad }];
         let refused = office.import(Actor::default(), PinKey::default(), lines).await.unwrap_err();
         let DirectoryError::Line(fault) = refused else { panic!("{refused:?}") };
         assert_eq!((fault.line, fault.column), (41, Some(why.0)), "{fault}");
@@ -65,14 +65,14 @@ async fn an_import_with_a_bad_line_imports_nothing() {
     }
     let own = line(6170, "6170", "user_123"); // S39: the number is the user name
     assert_eq!(office.import(Actor::default(), PinKey::default(), vec![good(), own]).await.unwrap().count, 2);
-    let taken = house.post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "6170"})).await;
+    let taken = api.post(&api.key, "/api/v1/voip/extensions", json!({"extensionNumber": "6170"})).await;
     taken.refused(409, "extension_exists");
 }
 
 #[tokio::test]
-async fn of_many_who_want_one_number_at_once_one_gets_it() {
-    let house = House::new().await;
-    let office = house.app.directory_service();
+async fn of_concurrent_requests_for_one_number_one_succeeds() {
+    let api = TestApi::new().await;
+    let office = api.app.directory_service();
     let attempts: Vec<_> = (0..20)
         .map(|_| {
             let office = office.clone();
@@ -97,23 +97,23 @@ async fn of_many_who_want_one_number_at_once_one_gets_it() {
 }
 
 #[tokio::test]
-async fn every_write_is_told_once_with_who_did_it_and_no_secret() {
-    let house = House::new().await;
-    let before = house.events(3).await.len(); // the keys of the house
-    let made = house
-        .post(&house.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001", "displayName": "Ana"}))
+async fn every_write_has_one_event_with_its_actor_and_without_secrets() {
+    let api = TestApi::new().await;
+    let before = api.events(3).await.len(); // the keys created by the fixture
+    let made = api
+        .post(&api.key, "/api/v1/voip/extensions", json!({"extensionNumber": "1001", "displayName": "Ana"}))
         .await;
     let request_id = made.header("x-request-id").to_owned();
     let made = made.ok();
     let password = made["extension"]["sipCredentials"]["password"].as_str().unwrap();
     let id = made["extension"]["id"].as_str().unwrap();
     let path = format!("/api/v1/voip/extensions/{id}");
-    house.put(&house.key, &path, json!({"displayName": "Ana María"})).await.ok();
-    house.put(&house.key, &path, json!({"displayName": "Ana María"})).await.ok(); // changes nothing: tells nothing
-    house.delete(&house.key, &path).await.ok();
-    house.post(&house.key, "/api/v1/opensips/generate-credentials", json!({})).await.ok();
-    house.post(&house.key, "/api/v1/opensips/call/initiate", json!({"toNumber": "*43"})).await.ok();
-    let events = house.events(before + 5).await;
+    api.put(&api.key, &path, json!({"displayName": "Ana María"})).await.ok();
+    api.put(&api.key, &path, json!({"displayName": "Ana María"})).await.ok(); // no change, so no event
+    api.delete(&api.key, &path).await.ok();
+    api.post(&api.key, "/api/v1/opensips/generate-credentials", json!({})).await.ok();
+    api.post(&api.key, "/api/v1/opensips/call/initiate", json!({"toNumber": "*43"})).await.ok();
+    let events = api.events(before + 5).await;
     let told: Vec<&str> = events[before..].iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(
         told,
@@ -136,30 +136,30 @@ async fn every_write_is_told_once_with_who_did_it_and_no_secret() {
         json!({"before": {"displayName": "Ana"}, "after": {"displayName": "Ana María"}})
     );
     let everything = format!("{events:?}");
-    assert!(!everything.contains(password) && !everything.contains(&house.key));
+    assert!(!everything.contains(password) && !everything.contains(&api.key));
 }
 
 #[tokio::test]
 async fn the_use_of_keys_is_counted_by_route_and_outcome() {
-    let house = House::new().await;
-    house.get(&house.key, "/api/v1/opensips/call/session_1_a").await.refused(404, "not_found");
-    house.pass(5);
-    house.get(&house.key, "/api/v1/opensips/health").await.ok();
-    house.app.flush().await; // S61
-    let last = house.store.keys_last_used().await.unwrap();
-    assert_eq!(last.values().copied().collect::<Vec<_>>(), [house.now()]);
+    let api = TestApi::new().await;
+    api.get(&api.key, "/api/v1/opensips/call/session_1_a").await.refused(404, "not_found");
+    api.advance(5);
+    api.get(&api.key, "/api/v1/opensips/health").await.ok();
+    api.app.flush().await; // S61
+    let last = api.store.keys_last_used().await.unwrap();
+    assert_eq!(last.values().copied().collect::<Vec<_>>(), [api.now()]);
 }
 
 #[tokio::test]
 async fn secrets_are_not_in_the_database() {
-    let house = House::new().await;
-    let made = house.post(&house.key, "/api/v1/voip/extensions", json!({})).await.ok();
+    let api = TestApi::new().await;
+    let made = api.post(&api.key, "/api/v1/voip/extensions", json!({})).await.ok();
     let password = made["extension"]["sipCredentials"]["password"].as_str().unwrap().to_owned();
     let copy = std::env::temp_dir().join(format!("centralita-api-secrets-{}.db", std::process::id()));
-    house.store.backup(&copy).await.unwrap();
+    api.store.backup(&copy).await.unwrap();
     let bytes = std::fs::read(&copy).unwrap();
     std::fs::remove_file(&copy).unwrap();
-    for secret in [&house.admin, &house.key, &password] {
+    for secret in [&api.admin, &api.key, &password] {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes())); // security.md rows 19, 20
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of an import, however they came (JSON, a spreadsheet, with a server or without): one function says whether a line is good, and why not.
+//! Validation of one line of an import. All sources (JSON, spreadsheet, command line without a server) use the same function.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use base::Secret;
 use model::voicemail::check_pin;
 use model::{ExtensionNumber, Language, UserId};
 
-use crate::directory_service::{Imported, pin_sentence};
+use crate::directory_service::{ImportLine, pin_sentence};
 use crate::error::Fault;
 use crate::input::rule::is_label;
 use crate::limits::{DISPLAY_NAME_CHARS, PASSWORD_CHARS};
 use crate::secret;
 
-/// What a line may say.
+/// Column of an import.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)]
 pub enum Column {
@@ -28,7 +28,7 @@ impl Column {
     pub(crate) const ALL: [Column; 6] =
         [Column::Number, Column::Name, Column::Username, Column::Password, Column::Owner, Column::Pin];
 
-    /// Its field in JSON.
+    /// Name of the field in JSON.
     pub fn field(self) -> &'static str {
         match self {
             Column::Number => "extensionNumber",
@@ -40,7 +40,7 @@ impl Column {
         }
     }
 
-    /// As the header of a spreadsheet names it.
+    /// Name of the column in a spreadsheet header.
     pub fn header(self) -> &'static str {
         match self {
             Column::Number => "number",
@@ -57,23 +57,28 @@ impl Column {
     }
 }
 
-/// Why a line of an import is refused, or the whole of it.
+/// Why a line of an import, or the whole import, is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineFault {
-    /// The line of a file, the index in a list.
+    /// Line of the file (from 1), or index in the list (from 0).
     pub line: u64,
-    /// What is wrong in it; `None` where it is the line itself.
+    /// Column at fault; `None` if the line itself is at fault.
     pub column: Option<Column>,
-    /// What stands there; never a secret.
+    /// The offending value. Never set for a secret.
     pub value: Option<String>,
     kind: Fault,
-    why: (String, String),
+    reason: (String, String),
 }
 
 impl LineFault {
-    pub(crate) fn new(line: u64, column: Column, value: Option<String>, why: (String, String)) -> LineFault {
-        let value = value.filter(|_| !column.is_secret()).map(|value| crate::input::shown(&value));
-        LineFault { line, column: Some(column), value, kind: Fault::BadValue, why }
+    pub(crate) fn new(
+        line: u64,
+        column: Column,
+        value: Option<String>,
+        reason: (String, String),
+    ) -> LineFault {
+        let value = value.filter(|_| !column.is_secret()).map(|value| crate::input::printable(&value));
+        LineFault { line, column: Some(column), value, kind: Fault::BadValue, reason }
     }
 
     pub(crate) fn of_kind(self, kind: Fault) -> LineFault {
@@ -85,22 +90,22 @@ impl LineFault {
     }
 
     pub(crate) fn of_line(line: u64, en: impl Into<String>, es: impl Into<String>) -> LineFault {
-        LineFault { line, column: None, value: None, kind: Fault::BadValue, why: (en.into(), es.into()) }
+        LineFault { line, column: None, value: None, kind: Fault::BadValue, reason: (en.into(), es.into()) }
     }
 
-    /// What is wrong, without its place: `"3007" exists already`.
+    /// The fault without its place: `"3007" already exists`.
     pub fn sentence(&self, language: Language) -> String {
-        let why = match language {
-            Language::English => &self.why.0,
-            Language::Spanish => &self.why.1,
+        let reason = match language {
+            Language::English => &self.reason.0,
+            Language::Spanish => &self.reason.1,
         };
         match &self.value {
-            Some(value) => format!("{value:?} {why}"),
-            None => why.clone(),
+            Some(value) => format!("{value:?} {reason}"),
+            None => reason.clone(),
         }
     }
 
-    /// What is wrong in which line of a file and in which of its columns.
+    /// The fault with the line of the file and the name of the column.
     pub fn in_file(&self, language: Language) -> String {
         let line = match language {
             Language::English => "line",
@@ -119,9 +124,9 @@ impl fmt::Display for LineFault {
     }
 }
 
-/// A line as it was written: what is empty is absent.
+/// A line as read: empty cells are `None`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Written<'t> {
+pub(crate) struct RawLine<'t> {
     pub line: u64,
     pub number: Option<&'t str>,
     pub name: Option<&'t str>,
@@ -131,34 +136,35 @@ pub(crate) struct Written<'t> {
     pub pin: Option<&'t str>,
 }
 
-/// Judge a line by itself. `owner` is whose it is where it does not say.
-pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, LineFault> {
-    let line = written.line;
+/// Validate one line by itself. `owner` is used for lines that name no owner.
+pub(crate) fn validate_line(raw_line: &RawLine<'_>, owner: &UserId) -> Result<ImportLine, LineFault> {
+    let line = raw_line.line;
     let fault = |column: Column, value: Option<&str>, en: &str, es: &str| {
         LineFault::new(line, column, value.map(str::to_owned), (en.to_owned(), es.to_owned()))
     };
-    let Some(text) = written.number else {
+    let Some(text) = raw_line.number else {
         return Err(fault(Column::Number, None, "is missing", "falta").of_kind(Fault::MissingField));
     };
-    let number = ExtensionNumber::parse(text)
-        .map_err(|_| fault(Column::Number, Some(text), "is not 2 to 6 digits", "no son de 2 a 6 dígitos"))?;
-    if let Some(name) = written.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
+    let number = ExtensionNumber::parse(text).map_err(|_| {
+        fault(Column::Number, Some(text), "must have 2 to 6 digits", "debe tener de 2 a 6 dígitos")
+    })?;
+    if let Some(name) = raw_line.name.filter(|name| !is_label(name, DISPLAY_NAME_CHARS)) {
         return Err(fault(
             Column::Name,
             Some(name),
-            "is not 1 to 64 characters without control characters",
-            "no son de 1 a 64 caracteres sin caracteres de control",
+            "must have 1 to 64 characters, none of them a control character",
+            "debe tener de 1 a 64 caracteres, ninguno de control",
         ));
     }
-    if let Some(username) = written.username.filter(|name| !is_username(name)) {
+    if let Some(username) = raw_line.username.filter(|name| !is_username(name)) {
         return Err(fault(
             Column::Username,
             Some(username),
-            "is not 1 to 64 characters out of letters, digits, '_', '.' and '-'",
-            "no son de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
+            "must have 1 to 64 characters: letters, digits, '_', '.' or '-'",
+            "debe tener de 1 a 64 caracteres: letras, dígitos, '_', '.' y '-'",
         ));
     }
-    if let Some(password) = written.password {
+    if let Some(password) = raw_line.password {
         if !is_label(password, PASSWORD_CHARS) {
             return Err(fault(
                 Column::Password,
@@ -167,27 +173,27 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
                 "debe tener de 1 a 256 caracteres, ninguno de control (¿unas comillas sin cerrar?)",
             ));
         }
-        if secret::is_known(password, &[text, written.username.unwrap_or(text)]) {
+        if secret::is_trivial(password, &[text, raw_line.username.unwrap_or(text)]) {
             return Err(fault(
                 Column::Password,
                 None,
-                "must not be published somewhere, nor the number or the user name",
-                "no debe estar publicada en ningún sitio, ni ser el número o el nombre de usuario",
+                "must not be a well-known password, the number or the user name",
+                "no debe ser una contraseña conocida, ni el número o el nombre de usuario",
             ));
         }
     }
-    let owner = match written.owner {
+    let owner = match raw_line.owner {
         None => owner.clone(),
         Some(owner) => UserId::parse(owner).map_err(|_| {
             fault(
                 Column::Owner,
                 Some(owner),
-                "is not 1 to 128 characters out of letters, digits, '_', '.' and '-'",
-                "no son de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
+                "must have 1 to 128 characters: letters, digits, '_', '.' or '-'",
+                "debe tener de 1 a 128 caracteres: letras, dígitos, '_', '.' y '-'",
             )
         })?,
     };
-    if let Some(pin) = written.pin {
+    if let Some(pin) = raw_line.pin {
         let (en, es) = match check_pin(pin, number.as_str()) {
             Ok(()) => ("", ""),
             Err(error) => pin_sentence(error),
@@ -196,18 +202,18 @@ pub(crate) fn judged(written: &Written<'_>, owner: &UserId) -> Result<Imported, 
             return Err(fault(Column::Pin, None, en, es));
         }
     }
-    Ok(Imported {
+    Ok(ImportLine {
         line,
         number,
-        username: written.username.map(str::to_owned),
-        password: written.password.map(|text| Secret::new(text.to_owned())),
+        username: raw_line.username.map(str::to_owned),
+        password: raw_line.password.map(|text| Secret::new(text.to_owned())),
         owner,
-        display_name: written.name.map(str::to_owned),
-        pin: written.pin.map(|text| Secret::new(text.to_owned())),
+        display_name: raw_line.name.map(str::to_owned),
+        pin: raw_line.pin.map(|text| Secret::new(text.to_owned())),
     })
 }
 
-/// Whether a text can be a digest user name.
+/// Whether a text is a valid digest user name: 1 to 64 letters, digits, `_`, `.` and `-`.
 pub(crate) fn is_username(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     (1..=64).contains(&text.len()) && text.chars().all(legal)

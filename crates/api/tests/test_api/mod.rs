@@ -1,8 +1,8 @@
-//! A whole API over a real database, with an exchange that plays by its documented contract.
+//! The whole API over a real database, with a fake switch.
 #![allow(dead_code, unreachable_pub)]
 
-mod exchange;
-pub mod things;
+mod fake_switch;
+pub mod fixtures;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use store::Store;
 use tower::ServiceExt as _;
 
 #[allow(unused_imports)] // not every test needs a call
-pub use exchange::{Exchange, call_record};
+pub use fake_switch::{FakeSwitch, call_record};
 
-/// 2025-01-15T10:30:00Z, the instant of the documents' examples.
+/// 2025-01-15T10:30:00Z, the time used in the examples of the original documentation.
 pub const BEGIN: i64 = 1_736_937_000;
 
-/// A folder that is gone after the test.
+/// A folder that is deleted when dropped.
 struct Folder(PathBuf);
 
 impl Drop for Folder {
@@ -36,16 +36,16 @@ impl Drop for Folder {
     }
 }
 
-pub struct House {
+pub struct TestApi {
     pub app: App,
     pub store: Store,
-    pub exchange: Arc<Exchange>,
-    /// Everything.
+    pub switch: Arc<FakeSwitch>,
+    /// Key with the permission `admin`.
     pub admin: String,
-    /// `user_123`, with the three documented permissions.
+    /// Key of `user_123`, with the three documented permissions.
     pub key: String,
-    /// `stranger`, with the same.
-    pub stranger: String,
+    /// Key of the user `stranger`, with the same permissions.
+    pub other_key: String,
     router: Router,
     seconds: Arc<AtomicU64>,
     folder: Folder,
@@ -66,14 +66,14 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The answer, which must be good.
+    /// The body of a 200 response.
     #[track_caller]
     pub fn ok(self) -> Value {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
         self.json()
     }
 
-    /// The refusal, whose shape is that of S23.
+    /// The body of an error response, checked against S23.
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) -> Value {
         let body = self.json();
@@ -103,46 +103,46 @@ pub fn settings() -> Settings {
     }
 }
 
-impl House {
-    pub async fn new() -> House {
-        House::with(settings()).await
+impl TestApi {
+    pub async fn new() -> TestApi {
+        TestApi::with(settings()).await
     }
 
-    pub async fn with(settings: Settings) -> House {
+    pub async fn with(settings: Settings) -> TestApi {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("centralita-api-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = Folder(std::env::temp_dir().join(name));
         let store = Store::open("sqlite:test.db", &folder.0).await.unwrap();
         let directory = store.load_directory().await.unwrap();
-        let exchange = Arc::new(Exchange::default());
+        let switch = Arc::new(FakeSwitch::default());
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = {
             let seconds = Arc::clone(&seconds);
             Arc::new(move || at(seconds.load(Ordering::SeqCst)))
         };
-        let port: Arc<dyn centralita_api::SwitchPort> = Arc::<Exchange>::clone(&exchange);
+        let port: Arc<dyn centralita_api::SwitchPort> = Arc::<FakeSwitch>::clone(&switch);
         let app = App::new(store.clone(), directory, port, settings, clock, Rng::from_number(1));
         let admin_user = UserId::parse("admin").unwrap();
         let admin =
             app.directory_service().create_admin_key(Actor::default(), admin_user, "first").await.unwrap();
-        let mut house = House {
+        let mut api = TestApi {
             router: router(app.clone()),
             app,
             store,
-            exchange,
+            switch,
             admin: admin.secret.expose().clone(),
             key: String::new(),
-            stranger: String::new(),
+            other_key: String::new(),
             seconds,
             folder,
         };
         let documented = [Permission::Call, Permission::Sip, Permission::Recording];
-        house.key = house.key_of("user_123", &documented).await;
-        house.stranger = house.key_of("stranger", &documented).await;
-        house
+        api.key = api.key_of("user_123", &documented).await;
+        api.other_key = api.key_of("stranger", &documented).await;
+        api
     }
 
-    /// A key of some user with some permissions.
+    /// Create a key.
     pub async fn key_of(&self, user: &str, permissions: &[Permission]) -> String {
         let wanted = NewKey {
             user: UserId::parse(user).unwrap(),
@@ -161,8 +161,8 @@ impl House {
             .clone()
     }
 
-    /// Let time pass.
-    pub fn pass(&self, seconds: u64) {
+    /// Advance the clock.
+    pub fn advance(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
@@ -191,7 +191,7 @@ impl House {
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    /// Send anything. The status of every answer must be in the OpenAPI document.
+    /// Send a request. The status of the response must be in the OpenAPI document.
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let (method, path) =
             (request.method().as_str().to_ascii_lowercase(), request.uri().path().to_owned());
@@ -211,8 +211,8 @@ impl House {
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
-    /// Ask the database behind everybody's back: the first column, as text.
-    pub async fn database(&self, sql: &'static str) -> Vec<String> {
+    /// Query the database directly; returns the first column as text.
+    pub async fn query(&self, sql: &'static str) -> Vec<String> {
         use sqlx::{Connection as _, Row as _};
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.0.join("test.db"));
         let mut db = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
@@ -240,7 +240,7 @@ impl House {
         DOCUMENT.get_or_init(|| document)
     }
 
-    /// The statuses that are documented for a request; none for what is no route.
+    /// The statuses that are documented for a request; `None` if it is not a route.
     async fn documented(&self, method: &str, path: &str) -> Option<Vec<u16>> {
         let document = self.document().await;
         let fits = |template: &str| {
@@ -255,7 +255,7 @@ impl House {
         Some(responses.keys().map(|status| status.parse().unwrap()).collect())
     }
 
-    /// The kinds of all events, oldest first, once `count` of them are there.
+    /// All events, oldest first, once there are at least `count`.
     pub async fn events(&self, count: usize) -> Vec<store::Event> {
         let filter = store::EventFilter { kind: None, user: None, before: None, limit: 1000 };
         for _ in 0..500 {
@@ -286,13 +286,13 @@ fn at(seconds: u64) -> Now {
     }
 }
 
-/// Every name of `documented` is in `answered`, with a value of the same JSON type.
+/// Check that every name of `documented` is in `answered`, with a value of the same JSON type.
 #[track_caller]
-pub fn has_shape_of(answered: &Value, documented: &Value) {
+pub fn assert_shape(answered: &Value, documented: &Value) {
     match (answered, documented) {
         (Value::Object(there), Value::Object(wanted)) => {
             for (name, value) in wanted {
-                has_shape_of(
+                assert_shape(
                     there.get(name).unwrap_or_else(|| panic!("{name} is missing in {answered}")),
                     value,
                 );
@@ -300,7 +300,7 @@ pub fn has_shape_of(answered: &Value, documented: &Value) {
         }
         (Value::Array(there), Value::Array(wanted)) => {
             for item in there {
-                has_shape_of(item, &wanted[0]);
+                assert_shape(item, &wanted[0]);
             }
         }
         (a, b) => assert_eq!(std::mem::discriminant(a), std::mem::discriminant(b), "{a} is not like {b}"),

@@ -1,4 +1,4 @@
-//! An exchange without SIP: it answers each command as the contract of `switch::Command` says.
+//! A fake switch without SIP. It replies to each command as documented in `switch::Command`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,25 +19,25 @@ use switch::{
 };
 
 #[derive(Default)]
-pub struct Exchange {
-    pub inner: Mutex<Inside>,
+pub struct FakeSwitch {
+    pub inner: Mutex<FakeSwitchState>,
 }
 
 #[derive(Default)]
-pub struct Inside {
+pub struct FakeSwitchState {
     pub state: State,
     pub calls: Vec<CallRecord>,
     pub registrations: Vec<Registration>,
     pub busy: Vec<String>,
     pub bans: Vec<Ban>,
     pub ladders: BTreeMap<CallId, Vec<Rung>>,
-    /// Refuse the next calls so.
+    /// Refuse all further calls with this cause.
     pub refuse: Option<Cause>,
-    /// Answer nothing any more.
-    pub dead: bool,
-    /// When its loop last went round.
+    /// Reply to no command.
+    pub unresponsive: bool,
+    /// Start of the latest iteration of the event loop.
     pub heartbeat: Option<base::Instant>,
-    pub asked: Vec<Command>,
+    pub commands: Vec<Command>,
     pub directory: Directory,
     pub published: Vec<Arc<[Change]>>,
     pub next: u32,
@@ -62,17 +62,17 @@ pub fn call_record(id: &str, user: &str, started: i64) -> CallRecord {
     }
 }
 
-impl Exchange {
-    pub fn change(&self, change: impl FnOnce(&mut Inside)) {
+impl FakeSwitch {
+    pub fn change(&self, change: impl FnOnce(&mut FakeSwitchState)) {
         change(&mut self.inner.lock().unwrap());
     }
 
-    pub fn see<T>(&self, see: impl FnOnce(&Inside) -> T) -> T {
-        see(&self.inner.lock().unwrap())
+    pub fn read<T>(&self, read: impl FnOnce(&FakeSwitchState) -> T) -> T {
+        read(&self.inner.lock().unwrap())
     }
 }
 
-impl Inside {
+impl FakeSwitchState {
     fn answer(&mut self, command: Command) -> Reply {
         match command {
             Command::Originate(wanted) => self.originate(wanted),
@@ -141,7 +141,6 @@ impl Inside {
                 call.to_number = number;
                 Reply::Call(call)
             }
-            // Every second question finds it over: it rang, and was busy.
             Command::Bans => Reply::Bans(self.bans.clone()),
             Command::LiftBans { source, account } => {
                 let wanted = |ban: &Ban| {
@@ -162,7 +161,6 @@ impl Inside {
                     trace: vec![TraceStep { rule: "trunk".into(), outcome: "it answers 486".into() }],
                 })
             }
-            // Nothing is recorded in this house.
             Command::Recording { call, action } => self.recording(&call, action),
             Command::Start => {
                 self.state = State::Running;
@@ -178,7 +176,7 @@ impl Inside {
         }
     }
 
-    /// The recording of a call that is up: the first of each, whatever is asked.
+    /// The recording of an active call; the same one for every action.
     fn recording(&self, call: &CallId, action: RecordingAction) -> Reply {
         let up = self.calls.iter().find(|c| c.id == *call && c.status == CallStatus::InProgress);
         let Some(call) = up else { return Reply::Unknown };
@@ -217,7 +215,7 @@ impl Inside {
         let mut call =
             call_record(&format!("session_{:010}_a", self.next), wanted.user.as_str(), super::BEGIN);
         call.status = if device.is_some() { CallStatus::Ringing } else { CallStatus::Queued };
-        // A call that waits names the device that it waits for.
+        // A queued call names the device that it waits for.
         let newest =
             self.directory.credentials_of(&wanted.user).max_by_key(|c| (c.created_at, c.username.clone()));
         call.device = device.or_else(|| newest.map(|c| c.username.to_string()));
@@ -246,7 +244,7 @@ impl Inside {
         Reply::Registrations { found: all, next }
     }
 
-    /// Every trunk's first host has just answered.
+    /// All trunks are up: their first host has just responded.
     fn trunks(&self) -> Vec<TrunkStatus> {
         let status = |trunk: &Arc<model::Trunk>| TrunkStatus {
             id: trunk.id.clone(),
@@ -283,23 +281,23 @@ impl Inside {
     }
 }
 
-impl SwitchPort for Exchange {
+impl SwitchPort for FakeSwitch {
     fn ask(&self, command: Command) -> Pin<Box<dyn Future<Output = Option<Reply>> + Send>> {
-        let mut inside = self.inner.lock().unwrap();
-        inside.asked.push(command.clone());
-        let reply = if inside.dead { None } else { Some(inside.answer(command)) };
+        let mut state = self.inner.lock().unwrap();
+        state.commands.push(command.clone());
+        let reply = if state.unresponsive { None } else { Some(state.answer(command)) };
         Box::pin(std::future::ready(reply))
     }
 
     fn publish(&self, directory: Directory, changes: Arc<[Change]>) {
-        let mut inside = self.inner.lock().unwrap();
-        inside.directory = directory;
-        inside.published.push(changes);
+        let mut state = self.inner.lock().unwrap();
+        state.directory = directory;
+        state.published.push(changes);
     }
 
     fn status(&self) -> Option<Arc<Status>> {
-        let inside = self.inner.lock().unwrap();
-        (!inside.dead).then(|| Arc::new(inside.status()))
+        let state = self.inner.lock().unwrap();
+        (!state.unresponsive).then(|| Arc::new(state.status()))
     }
 
     fn heartbeat(&self) -> Option<base::Instant> {

@@ -1,4 +1,4 @@
-//! Answers of audio: whole, or one range of it, in pieces. Nobody's recording is in memory as a whole.
+//! Audio responses: the whole file or one byte range, streamed in chunks, so that no recording is held in memory as a whole.
 
 use std::future::ready;
 use std::io;
@@ -15,10 +15,10 @@ use crate::App;
 use crate::audio_store::{AudioFile, AudioFormatRequest, BoxFuture, Opened};
 use crate::error::{ApiError, Fault};
 use crate::limits::AUDIO_CHUNK;
-use crate::range::{Asked, asked};
+use crate::range::{RequestedRange, requested_range};
 
-/// Answer the audio of a file. `hash` tells its versions apart, where there can be several.
-pub(crate) async fn play(
+/// Stream an audio file. `hash` distinguishes versions of the file and becomes the entity tag.
+pub(crate) async fn audio_response(
     app: &App,
     file: AudioFile,
     wanted: AudioFormatRequest,
@@ -28,39 +28,39 @@ pub(crate) async fn play(
     let ending = if wanted == AudioFormatRequest::Wav { "wav" } else { file.format.ending() };
     let name = file.name.rsplit('/').next().unwrap_or_default().to_owned();
     let tag = hash.map(|hash| format!("\"{hash}-{ending}\""));
-    let opened = match app.shelf().open(file, wanted).await {
+    let opened = match app.audio_store().open(file, wanted).await {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Fault::NotFound.into()),
         Err(error) => {
-            tracing::error!(%error, name, "audio cannot be read");
-            return Err(Fault::AudioAway.into());
+            tracing::error!(%error, name, "an audio file could not be opened");
+            return Err(Fault::AudioUnavailable.into());
         }
     };
-    answer(opened, &format!("{name}.{ending}"), tag, headers)
+    respond(opened, &format!("{name}.{ending}"), tag, headers)
 }
 
-/// The same of Opus in Ogg that is in memory.
-pub(crate) fn play_ogg(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
+/// Stream Opus in Ogg that is already in memory.
+pub(crate) fn ogg_response(ogg: Bytes, name: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
     let length = ogg.len() as u64;
     let read = move |part: Range<u64>| -> BoxFuture<io::Result<Bytes>> {
         let part = ogg.slice(part.start as usize..part.end as usize);
         Box::pin(ready(Ok(part)))
     };
     let opened = Opened { length, content_type: "audio/ogg", read: Arc::new(read) };
-    answer(opened, &format!("{name}.ogg"), None, headers)
+    respond(opened, &format!("{name}.ogg"), None, headers)
 }
 
-fn answer(
+fn respond(
     opened: Opened,
     name: &str,
     tag: Option<String>,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
     let (length, content_type) = (opened.length, opened.content_type);
-    let (status, from, to) = match asked(headers, tag.as_deref(), length) {
-        Asked::All => (StatusCode::OK, 0, length),
-        Asked::Part(from, to) => (StatusCode::PARTIAL_CONTENT, from, to),
-        Asked::Nothing => {
+    let (status, from, to) = match requested_range(headers, tag.as_deref(), length) {
+        RequestedRange::All => (StatusCode::OK, 0, length),
+        RequestedRange::Part(from, to) => (StatusCode::PARTIAL_CONTENT, from, to),
+        RequestedRange::Unsatisfiable => {
             let beyond = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, beyond).into_response());
         }

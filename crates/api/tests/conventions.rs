@@ -1,17 +1,17 @@
-//! One way to say a thing on every route, and refusals that say why.
+//! Conventions of all routes: parameters, cursors, aliases and error sentences.
 
-use crate::house;
+use crate::test_api;
 
 use axum::body::Body;
-use house::{BEGIN, House, call_record, request};
 use model::journal::Record;
 use model::{CallDirection, CallStatus, Cause, Permission};
 use serde_json::{Value, json};
+use test_api::{BEGIN, TestApi, call_record, request};
 
-/// Every operation of the document: method, path with ids that nothing has, the operation.
-async fn operations(house: &House) -> Vec<(String, String, Value)> {
+/// Every operation of the document: method, path with unused ids, the operation.
+async fn operations(api: &TestApi) -> Vec<(String, String, Value)> {
     let mut all = Vec::new();
-    for (template, item) in house.document().await["paths"].as_object().unwrap() {
+    for (template, item) in api.document().await["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let path = template
                 .replace("{id}", "unknown_1")
@@ -24,14 +24,14 @@ async fn operations(house: &House) -> Vec<(String, String, Value)> {
 }
 
 #[tokio::test]
-async fn a_parameter_that_a_route_does_not_know_is_refused_with_those_that_it_knows() {
-    let house = House::new().await;
+async fn an_unknown_parameter_is_rejected_with_the_known_ones() {
+    let api = TestApi::new().await;
     let mut tried = 0;
-    for (method, path, operation) in operations(&house).await {
+    for (method, path, operation) in operations(&api).await {
         if operation["x-needs"] == "nothing" {
             continue;
         }
-        let answer = house.json(&method, &house.admin, &format!("{path}?colour=red"), &json!({})).await;
+        let answer = api.json(&method, &api.admin, &format!("{path}?colour=red"), &json!({})).await;
         let refused = answer.refused(400, "unknown_field"); // N8
         assert_eq!(refused["field"], "colour", "{method} {path}");
         for parameter in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "query") {
@@ -44,20 +44,24 @@ async fn a_parameter_that_a_route_does_not_know_is_refused_with_those_that_it_kn
         tried += 1;
     }
     assert!(tried > 80, "{tried}");
-    assert_eq!(house.get("", "/healthz?t=1").await.status, 200, "balancers put anything behind a probe");
+    assert_eq!(
+        api.get("", "/healthz?t=1").await.status,
+        200,
+        "load balancers may append any query to a probe"
+    );
 }
 
 #[tokio::test]
 async fn every_cursor_is_an_opaque_text_or_null() {
-    let house = House::new().await;
+    let api = TestApi::new().await;
     for n in 0..2 {
-        house.post(&house.admin, "/api/v1/voip/extensions", json!({})).await.ok();
-        house.post(&house.admin, "/api/v1/webhooks", json!({"url": "https://crm.example/h"})).await.ok();
+        api.post(&api.admin, "/api/v1/voip/extensions", json!({})).await.ok();
+        api.post(&api.admin, "/api/v1/webhooks", json!({"url": "https://crm.example/h"})).await.ok();
         let call = call_record(&format!("session_1736936{n:03}_a"), "user_123", BEGIN - 60);
-        house.exchange.change(|e| e.calls.push(call));
+        api.switch.change(|e| e.calls.push(call));
     }
     let (mut strings, mut lists) = (0, 0);
-    for (method, path, operation) in operations(&house).await {
+    for (method, path, operation) in operations(&api).await {
         let cursor = operation["parameters"].as_array().unwrap().iter().find(|p| p["name"] == "cursor");
         let Some(cursor) = cursor.filter(|_| method == "GET" && !path.contains("/events/")) else { continue };
         assert_eq!(cursor["schema"]["type"], "string", "{path}");
@@ -65,19 +69,19 @@ async fn every_cursor_is_an_opaque_text_or_null() {
         if path.contains("_1") {
             continue;
         }
-        let page = house.get(&house.admin, &format!("{path}?limit=1")).await.ok();
+        let page = api.get(&api.admin, &format!("{path}?limit=1")).await.ok();
         match &page["nextCursor"] {
             Value::String(next) => {
                 strings += 1;
                 assert!(!next.contains(['_', '.']), "{path}: {next}");
-                let rest = house.get(&house.admin, &format!("{path}?limit=1&cursor={next}")).await.ok();
+                let rest = api.get(&api.admin, &format!("{path}?limit=1&cursor={next}")).await.ok();
                 assert_ne!(rest, page, "{path}");
             }
             other => assert!(other.is_null() && page.get("nextCursor").is_some(), "{path}: {page}"),
         }
         if path != "/api/v1/events" {
             let refused =
-                house.get(&house.admin, &format!("{path}?cursor=1001")).await.refused(400, "invalid_value");
+                api.get(&api.admin, &format!("{path}?cursor=1001")).await.refused(400, "invalid_value");
             assert_eq!(refused["field"], "cursor", "{path}");
         }
     }
@@ -85,9 +89,9 @@ async fn every_cursor_is_an_opaque_text_or_null() {
 }
 
 #[tokio::test]
-async fn what_the_documents_call_opensips_has_a_neutral_name_that_does_the_same() {
-    let house = House::new().await;
-    let document = house.document().await;
+async fn opensips_paths_have_neutral_aliases() {
+    let api = TestApi::new().await;
+    let document = api.document().await;
     let mut aliases = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         let Some(rest) = path.strip_prefix("/api/v1/opensips/") else { continue };
@@ -105,21 +109,21 @@ async fn what_the_documents_call_opensips_has_a_neutral_name_that_does_the_same(
         }
     }
     assert_eq!(aliases, 12);
-    let made = house.post(&house.key, "/api/v1/calls", json!({"toNumber": "1002"})).await.ok();
+    let made = api.post(&api.key, "/api/v1/calls", json!({"toNumber": "1002"})).await.ok();
     let id = made["session"]["id"].as_str().unwrap();
     assert_eq!(made["session"]["sessionId"], id, "the documents' name stays beside it");
-    let shown = house.get(&house.key, &format!("/api/v1/calls/{id}")).await.ok();
-    assert_eq!(shown, house.get(&house.key, &format!("/api/v1/opensips/call/{id}")).await.ok());
-    let ended = house.post(&house.key, &format!("/api/v1/calls/{id}/end"), json!({})).await.ok();
+    let shown = api.get(&api.key, &format!("/api/v1/calls/{id}")).await.ok();
+    assert_eq!(shown, api.get(&api.key, &format!("/api/v1/opensips/call/{id}")).await.ok());
+    let ended = api.post(&api.key, &format!("/api/v1/calls/{id}/end"), json!({})).await.ok();
     assert_eq!(ended["session"]["status"], "canceled");
-    let told = house.events(5).await;
+    let told = api.events(5).await;
     let kinds: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
     assert!(kinds.contains(&"call_end_requested") && !kinds.contains(&"call_ended"), "{kinds:?}"); // N1
 }
 
 #[tokio::test]
 async fn calls_are_found_by_status_and_direction() {
-    let house = House::new().await;
+    let api = TestApi::new().await;
     let kept = |n: i64, status: CallStatus, direction: CallDirection| {
         let (cause, ended) =
             (Some(Cause::Cancelled), Some(base::Timestamp::from_micros((BEGIN - n) * 1_000_000)));
@@ -130,10 +134,10 @@ async fn calls_are_found_by_status_and_direction() {
         (10..40).map(|n| kept(n, CallStatus::Completed, CallDirection::Internal)).collect();
     records.push(kept(50, CallStatus::Canceled, CallDirection::Inbound));
     records.push(kept(51, CallStatus::Canceled, CallDirection::Outbound));
-    house.store.feed(&records).await.unwrap();
-    house.exchange.change(|e| e.calls.push(call_record("session_1_up", "user_123", BEGIN)));
+    api.store.feed(&records).await.unwrap();
+    api.switch.change(|e| e.calls.push(call_record("session_1_up", "user_123", BEGIN)));
     let found = async |query: &str| -> Vec<String> {
-        let page = house.get(&house.key, &format!("/api/v1/calls?{query}")).await.ok();
+        let page = api.get(&api.key, &format!("/api/v1/calls?{query}")).await.ok();
         let calls = page["calls"].as_array().unwrap().iter();
         calls.map(|call| call["id"].as_str().unwrap().to_owned()).collect()
     };
@@ -142,27 +146,27 @@ async fn calls_are_found_by_status_and_direction() {
     assert_eq!(found("direction=outbound&limit=1").await, ["session_51_over"]);
     assert_eq!(found("status=canceled&direction=inbound").await, ["session_50_over"]);
     assert_eq!(found("direction=internal&limit=1000").await.len(), 31);
-    let page = house.get(&house.key, "/api/v1/calls?status=canceled&limit=1").await.ok();
+    let page = api.get(&api.key, "/api/v1/calls?status=canceled&limit=1").await.ok();
     assert_eq!(
         (&page["calls"][0]["status"], &page["calls"][0]["endReason"]),
         (&json!("canceled"), &json!("canceled"))
     );
     let rest = format!("status=canceled&limit=1&cursor={}", page["nextCursor"].as_str().unwrap());
     assert_eq!(found(&rest).await, ["session_51_over"]);
-    house.get(&house.key, "/api/v1/calls?status=cancelled").await.refused(400, "invalid_value");
+    api.get(&api.key, "/api/v1/calls?status=cancelled").await.refused(400, "invalid_value");
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
-    let house = House::new().await;
-    let made = house.post(&house.admin, "/api/v1/voip/extensions", json!({})).await.ok();
+async fn an_error_states_what_is_accepted_in_both_languages() {
+    let api = TestApi::new().await;
+    let made = api.post(&api.admin, "/api/v1/voip/extensions", json!({})).await.ok();
     let one = format!("/api/v1/voip/extensions/{}", made["extension"]["id"].as_str().unwrap());
-    let calls = house.key_of("user_123", &[Permission::Call]).await;
+    let calls = api.key_of("user_123", &[Permission::Call]).await;
     let cases = [
         (
             "PUT",
             one.as_str(),
-            &house.admin,
+            &api.admin,
             json!({"forwardingMode": "never"}),
             "forwardingMode: must be one of always, busy, noAnswer, unreachable",
             "estas palabras: always, busy",
@@ -170,7 +174,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "PUT",
             &one,
-            &house.admin,
+            &api.admin,
             json!({"ringSeconds": 1}),
             "ringSeconds: must be a whole number from 5 to 300",
             "entero de 5 a 300",
@@ -178,7 +182,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "PUT",
             &one,
-            &house.admin,
+            &api.admin,
             json!({"displayName": ""}),
             "displayName: must have 1 to 64 characters",
             "de 1 a 64 caracteres",
@@ -186,23 +190,23 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "PUT",
             &one,
-            &house.admin,
+            &api.admin,
             json!({"colour": "red"}),
-            "colour: is not known here; known are: displayName, extensionNumber,",
-            "se conocen: displayName",
+            "colour: unknown field; allowed fields: displayName, extensionNumber,",
+            "campos admitidos: displayName",
         ),
         (
             "POST",
             "/api/v1/server/start",
-            &house.admin,
+            &api.admin,
             json!({"x": 1}),
-            "x: is not known here, where there is no field",
-            "no hay campo",
+            "x: unknown field; no fields are allowed here",
+            "no se admite ninguno",
         ),
         (
             "GET",
             "/api/v1/calls?limit=5000",
-            &house.admin,
+            &api.admin,
             json!({}),
             "limit: must be a whole number from 1 to 1000",
             "de 1 a 1000",
@@ -210,7 +214,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "GET",
             "/api/v1/keys/key_nope/usage",
-            &house.admin,
+            &api.admin,
             json!({}),
             "Resource not found: key_nope",
             "no encontrado: key_nope",
@@ -218,7 +222,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "POST",
             "/api/v1/calls/nope/end",
-            &house.admin,
+            &api.admin,
             json!({}),
             "Resource not found: nope",
             "no encontrado: nope",
@@ -226,7 +230,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "GET",
             "/api/v1/nothing",
-            &house.admin,
+            &api.admin,
             json!({}),
             "Resource not found: /api/v1/nothing",
             "no encontrado: /api/v1/nothing",
@@ -234,10 +238,10 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "DELETE",
             "/api/v1/calls",
-            &house.admin,
+            &api.admin,
             json!({}),
-            "This resource does not know DELETE; it knows GET, HEAD, POST",
-            "no conoce DELETE; conoce GET",
+            "This resource does not support DELETE; it supports GET, HEAD, POST",
+            "no admite DELETE; admite GET",
         ),
         (
             "GET",
@@ -250,7 +254,7 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
         (
             "GET",
             "/api/v1/trunks",
-            &house.key,
+            &api.key,
             json!({}),
             "The API key lacks the permission admin",
             "no tiene el permiso admin",
@@ -261,21 +265,21 @@ async fn a_refusal_says_what_would_have_been_taken_in_both_languages() {
             let request = request(method, path, key)
                 .header("accept-language", language)
                 .header("content-type", "application/json");
-            let answer = house.send(request.body(Body::from(body.to_string())).unwrap()).await;
+            let answer = api.send(request.body(Body::from(body.to_string())).unwrap()).await;
             let error = answer.json()["error"].as_str().unwrap().to_owned();
             assert!(error.contains(said), "{method} {path}: {error}"); // N6
         }
     }
-    let broken = request("PUT", &one, &house.admin).header("content-type", "application/json");
-    let refused = house.send(broken.body(Body::from("{\n \"ringSeconds\": }")).unwrap()).await;
+    let broken = request("PUT", &one, &api.admin).header("content-type", "application/json");
+    let refused = api.send(broken.body(Body::from("{\n \"ringSeconds\": }")).unwrap()).await;
     assert!(refused.refused(400, "invalid_json")["error"].as_str().unwrap().contains("line 2, column 17"));
 }
 
 #[tokio::test]
-async fn the_document_has_names_words_and_bytes_that_generated_clients_can_bear() {
-    let house = House::new().await;
-    let document = house.document().await;
-    for (_, path, operation) in operations(&house).await {
+async fn the_document_suits_client_generators() {
+    let api = TestApi::new().await;
+    let document = api.document().await;
+    for (_, path, operation) in operations(&api).await {
         let name = operation["operationId"].as_str().unwrap();
         assert!(name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric()), "{path}: {name}"); // N9
     }
@@ -298,9 +302,9 @@ async fn the_document_has_names_words_and_bytes_that_generated_clients_can_bear(
 }
 
 #[tokio::test]
-async fn events_that_are_told_together_are_numbered_in_the_order_in_which_they_happened() {
-    let house = House::new().await;
-    // The later a call begins, the earlier its id stands in the alphabet.
+async fn events_written_together_are_numbered_in_chronological_order() {
+    let api = TestApi::new().await;
+    // The ids sort in reverse order of the start times.
     let calls: Vec<Record> = (0..9)
         .map(|n| {
             let ended = base::Timestamp::from_micros((BEGIN + 10 + n) * 1_000_000);
@@ -309,8 +313,8 @@ async fn events_that_are_told_together_are_numbered_in_the_order_in_which_they_h
             Record::CallClosed(Box::new(over))
         })
         .collect();
-    house.store.feed(&calls).await.unwrap();
-    let page = house.get(&house.key, "/api/v1/events?order=asc&type=call_started,call_ended").await.ok();
+    api.store.feed(&calls).await.unwrap();
+    let page = api.get(&api.key, "/api/v1/events?order=asc&type=call_started,call_ended").await.ok();
     let at: Vec<&str> =
         page["events"].as_array().unwrap().iter().map(|event| event["at"].as_str().unwrap()).collect();
     assert_eq!(at.len(), 18);

@@ -1,4 +1,4 @@
-//! Things of `user_123` that no request makes.
+//! Objects of `user_123` that cannot be created by a request.
 
 use model::journal::Record;
 use model::{
@@ -8,10 +8,10 @@ use model::{
 use serde_json::json;
 use store::Audit;
 
-use super::House;
+use super::TestApi;
 
-/// A recording of `user_123` that is over.
-pub async fn recording(house: &House) -> String {
+/// Store a finished recording of `user_123`.
+pub async fn recording(api: &TestApi) -> String {
     let row = Recording {
         id: RecordingId::parse("rec_of_user_123").unwrap(),
         call: CallId::parse("session_1736936999_a").unwrap(),
@@ -19,8 +19,8 @@ pub async fn recording(house: &House) -> String {
         other_user: None,
         extension: None,
         state: RecordingState::Complete,
-        started_at: house.now(),
-        ended_at: Some(house.now()),
+        started_at: api.now(),
+        ended_at: Some(api.now()),
         format: RecordingFormat::Opus,
         bytes: 10,
         millis: 4_500,
@@ -28,22 +28,22 @@ pub async fn recording(house: &House) -> String {
         fault: None,
     };
     let id = row.id.to_string();
-    house.store.feed(&[Record::Recording(Box::new(row))]).await.unwrap();
+    api.store.feed(&[Record::Recording(Box::new(row))]).await.unwrap();
     id
 }
 
-/// A sound of an extension of `user_123`.
-pub async fn sound(house: &House, extension: &str) -> String {
+/// Store a sound of an extension of `user_123`.
+pub async fn sound(api: &TestApi, extension: &str) -> String {
     let sound = Sound {
         id: SoundId::parse("snd_of_user_123").unwrap(),
         extension: ExtensionId::parse(extension).unwrap(),
         user: UserId::parse("user_123").unwrap(),
         name: "Good morning".into(),
         millis: 1_000,
-        created_at: house.now(),
+        created_at: api.now(),
     };
     let event = Audit {
-        at: house.now(),
+        at: api.now(),
         kind: "sound_created",
         user: None,
         subject: String::new(),
@@ -52,12 +52,12 @@ pub async fn sound(house: &House, extension: &str) -> String {
         request: String::new(),
         detail: json!({}),
     };
-    assert!(house.store.put_sound(&sound, b"OggS", 9, event).await.unwrap());
+    assert!(api.store.put_sound(&sound, b"OggS", 9, event).await.unwrap());
     sound.id.to_string()
 }
 
-/// A message in the box of an extension of `user_123`.
-pub async fn message(house: &House, extension: &str) -> String {
+/// Store a voicemail message of an extension of `user_123`.
+pub async fn message(api: &TestApi, extension: &str) -> String {
     let message = VoicemailMessage {
         id: MessageId::parse("vm_of_user_123").unwrap(),
         extension: ExtensionId::parse(extension).unwrap(),
@@ -65,12 +65,12 @@ pub async fn message(house: &House, extension: &str) -> String {
         state: MessageState::New,
         from_number: "+5491155550123".into(),
         call: None,
-        left_at: house.now(),
+        left_at: api.now(),
         millis: 4_500,
         heard_at: None,
     };
     let id = message.id.to_string();
-    house.app.directory_service().message_begun(message.clone()).await.unwrap();
-    house.app.directory_service().message_left(message).await.unwrap();
+    api.app.directory_service().message_begun(message.clone()).await.unwrap();
+    api.app.directory_service().message_left(message).await.unwrap();
     id
 }
