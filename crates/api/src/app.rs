@@ -180,7 +180,7 @@ impl App {
     }
 
     /// Set the source of task states and process metrics. Call it once, before the first request.
-    pub fn show_process(&self, process: Arc<dyn Process>) {
+    pub fn set_process(&self, process: Arc<dyn Process>) {
         self.inner.process.set(process).ok();
     }
 
@@ -194,7 +194,7 @@ impl App {
     }
 
     /// Disconnect event subscribers with a hint to reconnect later. Call it before the listeners are closed.
-    pub fn hang_up(&self) {
+    pub fn begin_shutdown(&self) {
         self.inner.shutting_down.send_replace(true);
     }
 

@@ -252,7 +252,7 @@ impl From<StoreError> for ApiError {
         match error {
             error if error.is_full() => Fault::DiskFull.into(),
             StoreError::Duplicate { .. } => Fault::AlreadyExists.into(),
-            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Away => {
+            StoreError::Database(_) | StoreError::Io { .. } | StoreError::Unavailable => {
                 Fault::StoreUnavailable.into()
             }
             StoreError::Url { .. }

@@ -100,7 +100,7 @@ impl EventSubscriber {
         cursor: Option<i64>,
     ) -> Result<EventSubscriber, ApiError> {
         let permit = app.event_subscribers().acquire(principal.user())?;
-        let event_signal = app.directory_service().store().events_told();
+        let event_signal = app.directory_service().store().event_signal();
         let newest = app.directory_service().store().newest_event().await?;
         // A cursor beyond the newest event belongs to another database: its new events would look old.
         let cursor = cursor.unwrap_or(newest);

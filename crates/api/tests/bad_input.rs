@@ -96,7 +96,7 @@ async fn wrong_values_are_refused_and_their_field_is_named() {
         let named = refused["field"].as_str().unwrap();
         assert!(named == field || (field == "toNumber" && named == "destinationNumber"), "{body}: {named}");
     }
-    assert_eq!(api.app.directory_service().directory().census()[3], 1, "none of these was created");
+    assert_eq!(api.app.directory_service().directory().counts()[3], 1, "none of these was created");
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn a_bad_import_line_is_reported_with_its_place_and_without_its_password()
     api.post(&api.admin, IMPORT, bad("extensionNumber", json!("2001")))
         .await
         .refused(409, "extension_exists");
-    assert_eq!(api.app.directory_service().directory().census()[3], 0, "all or nothing");
+    assert_eq!(api.app.directory_service().directory().counts()[3], 0, "all or nothing");
     let text = Body::from("x".repeat(33 * 1024 * 1024));
     let large =
         request("POST", IMPORT, &api.admin).header("content-type", "application/json").body(text).unwrap();

@@ -181,7 +181,7 @@ async fn a_csv_file_is_imported_and_faults_name_line_and_column() {
         assert_eq!((&refused["line"], refused["field"].as_str().unwrap_or_default()), (&json!(line), field));
         assert!(refused["error"].as_str().unwrap().starts_with(why), "{refused}");
     }
-    assert_eq!(api.app.directory_service().directory().census()[3], 2, "all or nothing");
+    assert_eq!(api.app.directory_service().directory().counts()[3], 2, "all or nothing");
     // In a JSON list, the error also contains the rejected value.
     let mut list = import_body(41);
     list["extensions"][40]["extensionNumber"] = json!("30007");

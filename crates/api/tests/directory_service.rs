@@ -33,7 +33,7 @@ async fn ten_thousand_extensions_are_imported_in_one_go() {
     );
     assert_eq!(api.switch.read(|e| e.published.len()), before + 1);
     let directory = api.store.load_directory().await.unwrap();
-    assert_eq!(directory.census()[2..], [10_000, 10_000]);
+    assert_eq!(directory.counts()[2..], [10_000, 10_000]);
     let credential = directory.credential("u77").unwrap();
     assert_eq!(credential.ha1, model::Ha1::new("u77", "sip.nexus-core.com", &"9c8c".repeat(8))); // S40: any length
     // Adding one more is still fast, and so is a page of one owner.
@@ -61,7 +61,7 @@ async fn an_import_with_a_bad_line_imports_nothing() {
         let DirectoryError::Line(fault) = refused else { panic!("{refused:?}") };
         assert_eq!((fault.line, fault.column), (41, Some(why.0)), "{fault}");
         assert_eq!(fault.sentence(Language::English), why.1);
-        assert_eq!(office.directory().census()[3], 1);
+        assert_eq!(office.directory().counts()[3], 1);
     }
     let own = line(6170, "6170", "user_123"); // S39: the number is the user name
     assert_eq!(office.import(Actor::default(), PinKey::default(), vec![good(), own]).await.unwrap().count, 2);

@@ -38,7 +38,7 @@ async fn credentials_are_generated() {
     api.post(&api.key, path, json!({})).await.ok();
     assert!(api.switch.read(|e| e.directory.credential(username).is_some()));
     api.post(&api.key, path, json!({"rotate": true})).await.ok();
-    assert_eq!(api.switch.read(|e| e.directory.census()[2]), 1);
+    assert_eq!(api.switch.read(|e| e.directory.counts()[2]), 1);
 }
 
 #[tokio::test]

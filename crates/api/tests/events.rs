@@ -240,7 +240,7 @@ async fn a_web_socket_takes_the_key_in_the_header_or_in_the_first_message() {
     // URLs are logged in many places, so a key in the query is rejected.
     api.get("", "/api/v1/events/ws?token=sk_voip_x").await.refused(400, "unknown_field");
     api.get(&api.key, "/api/v1/events/ws").await.refused(400, "websocket_required");
-    api.app.hang_up();
+    api.app.begin_shutdown();
     assert_eq!(hear!(by_header), json!("draining"));
     serving.abort();
 }

@@ -27,7 +27,7 @@ async fn a_repeated_request_is_executed_once_and_answered_again() {
         ("true", "application/json")
     );
     assert_eq!(again.ok(), first, "with the password that is shown once");
-    assert_eq!(api.app.directory_service().directory().census()[3], 1);
+    assert_eq!(api.app.directory_service().directory().counts()[3], 1);
     named(&api, &api.key, "order-7", CREATE, &json!({"extensionNumber": "1002"}))
         .await
         .refused(409, "idempotency_mismatch");
@@ -67,7 +67,7 @@ async fn of_concurrent_identical_requests_one_is_executed() {
     for answer in all.into_iter().filter(|answer| answer.status != 200) {
         answer.refused(409, "idempotency_in_progress");
     }
-    assert_eq!(api.app.directory_service().directory().census()[3], 1);
+    assert_eq!(api.app.directory_service().directory().counts()[3], 1);
 }
 
 #[tokio::test]

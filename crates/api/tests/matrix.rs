@@ -202,7 +202,7 @@ async fn any_field_value_is_accepted_or_rejected_by_name_and_never_causes_a_500(
         let send = async |body: Value| {
             let stored = async || {
                 let hooks = api.store.webhooks(None).await.unwrap();
-                (api.app.directory_service().directory().census(), hooks)
+                (api.app.directory_service().directory().counts(), hooks)
             };
             let before = stored().await;
             let answer = api.json(&operation.method, &api.admin, &path, &body).await;

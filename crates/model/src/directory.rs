@@ -259,12 +259,12 @@ impl Directory {
     }
 
     /// Whether any mailbox has ever held a message.
-    pub fn has_messages(&self) -> bool {
+    pub fn any_mailbox_used(&self) -> bool {
         !self.messages.is_empty()
     }
 
     /// Whether the messages of two snapshots are the same, in constant time. `false` is possible for equal ones.
-    pub fn has_messages_of(&self, other: &Directory) -> bool {
+    pub fn same_messages_as(&self, other: &Directory) -> bool {
         self.messages.is_unchanged(&other.messages)
     }
 
@@ -303,7 +303,7 @@ impl Directory {
     }
 
     /// Whether a credential may be used: it has no extension, or its extension is active (S70).
-    pub fn may_serve(&self, credential: &Credential) -> bool {
+    pub fn is_allowed(&self, credential: &Credential) -> bool {
         match &credential.extension {
             None => true,
             Some(id) => self.extension(id).is_some_and(|e| e.status == ExtensionStatus::Active),
@@ -328,7 +328,7 @@ impl Directory {
     }
 
     /// Number of users, keys, credentials and extensions.
-    pub fn census(&self) -> [usize; 4] {
+    pub fn counts(&self) -> [usize; 4] {
         [self.users.len(), self.keys.len(), self.credentials.len(), self.extensions.len()]
     }
 }

@@ -11,9 +11,9 @@ type Bucket<K, V> = Arc<Vec<(u64, K, Arc<V>)>>;
 
 /// Number of entries that iterations over a map and its clones have visited: the simulator bounds the work per input with it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct VisitCounter(Arc<AtomicU64>);
+pub(crate) struct EntryCounter(Arc<AtomicU64>);
 
-impl VisitCounter {
+impl EntryCounter {
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -28,7 +28,7 @@ impl VisitCounter {
 pub struct SnapshotMap<K, V> {
     buckets: Arc<[Bucket<K, V>]>,
     len: usize,
-    steps: VisitCounter,
+    steps: EntryCounter,
 }
 
 impl<K: Ord + Hash + Clone, V> Default for SnapshotMap<K, V> {
@@ -36,7 +36,7 @@ impl<K: Ord + Hash + Clone, V> Default for SnapshotMap<K, V> {
         SnapshotMap {
             buckets: (0..BUCKETS).map(|_| Arc::default()).collect(),
             len: 0,
-            steps: VisitCounter::default(),
+            steps: EntryCounter::default(),
         }
     }
 }

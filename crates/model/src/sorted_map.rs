@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::snapshot_map::VisitCounter;
+use crate::snapshot_map::EntryCounter;
 
 /// A chunk longer than this is split in two.
 const CHUNK: usize = 256;
@@ -15,12 +15,12 @@ type Chunk<K, V> = Arc<Vec<(K, V)>>;
 #[derive(Clone, Debug)]
 pub(crate) struct SortedMap<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
-    steps: VisitCounter,
+    steps: EntryCounter,
 }
 
 impl<K, V> Default for SortedMap<K, V> {
     fn default() -> Self {
-        SortedMap { chunks: Arc::default(), steps: VisitCounter::default() }
+        SortedMap { chunks: Arc::default(), steps: EntryCounter::default() }
     }
 }
 

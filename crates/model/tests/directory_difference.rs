@@ -257,7 +257,7 @@ fn applying_the_difference_gives_the_same_directory() {
         applied.apply(change);
     }
     assert_eq!((names(&applied.changes_to(&fresh)), names(&fresh.changes_to(&applied))), (vec![], vec![]));
-    assert_eq!(applied.census(), fresh.census());
+    assert_eq!(applied.counts(), fresh.counts());
     assert!(
         applied.credential("1003").is_none() && applied.credential("1004").is_some(),
         "found by number as well"

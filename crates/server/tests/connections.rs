@@ -209,7 +209,7 @@ async fn an_ipv6_64_network_counts_as_one_source() {
 
 #[tokio::test]
 async fn only_a_registered_phone_may_send_a_large_body() {
-    let large = sip::limits::STRANGER_BODY_BYTES + 1;
+    let large = sip::limits::UNAUTHENTICATED_BODY_BYTES + 1;
     let message = format!(
         "MESSAGE sip:localhost SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK2\r\nFrom: <sip:a@h>;tag=a\r\nTo: <sip:b@h>\r\n\
          Call-ID: large\r\nCSeq: 1 MESSAGE\r\nContent-Length: {large}\r\n\r\n{}",

@@ -139,11 +139,11 @@ fn two_phones_are_bridged_and_packets_of_another_source_are_dropped_by(
     io_uring: bool,
 ) {
     let mut workers = TestWorkers::open(ports, io_uring);
-    let (a, b, intruder) = (phone(), phone(), phone());
+    let (a, b, attacker) = (phone(), phone(), phone());
     let to_a = workers.leg(A, &a, Source::Stream(B));
     let to_b = workers.leg(B, &b, Source::Stream(A));
     for n in 1..=50 {
-        intruder.send_to(&rtp_packet(200), to_a).unwrap();
+        attacker.send_to(&rtp_packet(200), to_a).unwrap();
         // Packets sent before the commands are executed reach a socket that is not open yet.
         a.send_to(&rtp_packet(n), to_a).unwrap();
         b.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

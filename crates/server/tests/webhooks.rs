@@ -119,7 +119,7 @@ async fn hook(store: &Store, url: &str) -> Webhook {
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };
-    store.put_webhook(&hook, true, audit("webhook_created", "hook_1_a")).await.unwrap();
+    store.save_webhook(&hook, true, audit("webhook_created", "hook_1_a")).await.unwrap();
     hook
 }
 

@@ -37,18 +37,18 @@ pub struct Framer {
     /// The last frame was the first CRLF of a possible ping.
     half_ping: bool,
     broken: bool,
-    /// The peer has not authenticated: bodies are limited to [`limits::STRANGER_BODY_BYTES`].
+    /// The peer has not authenticated: bodies are limited to [`limits::UNAUTHENTICATED_BODY_BYTES`].
     unauthenticated: bool,
 }
 
 impl Framer {
-    /// A framer for a peer that has not authenticated: until [`Framer::trust`], bodies are limited to [`limits::STRANGER_BODY_BYTES`].
-    pub fn of_stranger() -> Framer {
+    /// A framer for a peer that has not authenticated: until [`Framer::set_authenticated`], bodies are limited to [`limits::UNAUTHENTICATED_BODY_BYTES`].
+    pub fn unauthenticated() -> Framer {
         Framer { unauthenticated: true, ..Framer::default() }
     }
 
     /// The peer has authenticated: allow bodies of [`limits::BODY_BYTES`].
-    pub fn trust(&mut self) {
+    pub fn set_authenticated(&mut self) {
         self.unauthenticated = false;
     }
 
@@ -127,7 +127,8 @@ impl Framer {
                 return Some(Err(self.fail(head, 513, "Head Too Large")));
             }
         };
-        let max_body = if self.unauthenticated { limits::STRANGER_BODY_BYTES } else { limits::BODY_BYTES };
+        let max_body =
+            if self.unauthenticated { limits::UNAUTHENTICATED_BODY_BYTES } else { limits::BODY_BYTES };
         let (status, why) = match lines::body_length(head) {
             Ok(Some(length)) if length <= max_body as u64 => {
                 self.message_len = Some(head.len() + length as usize);

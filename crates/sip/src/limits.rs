@@ -8,7 +8,7 @@ pub const HEAD_BYTES: usize = 64 * 1024;
 pub const BODY_BYTES: usize = 256 * 1024;
 /// Maximum length of a body on a connection whose peer has not authenticated, in bytes. SDP is a few kilobytes long, and thousands of unauthenticated
 /// connections may each buffer one body.
-pub const STRANGER_BODY_BYTES: usize = 16 * 1024;
+pub const UNAUTHENTICATED_BODY_BYTES: usize = 16 * 1024;
 /// Maximum number of parts of a multipart body; later ones are ignored.
 pub const BODY_PARTS: usize = 32;
 /// Maximum nesting of multipart bodies; deeper ones stay whole.

@@ -187,9 +187,9 @@ proptest! {
 
 #[test]
 fn an_unauthenticated_peer_may_send_small_bodies_only() {
-    let large = limits::STRANGER_BODY_BYTES + 1;
+    let large = limits::UNAUTHENTICATED_BODY_BYTES + 1;
     let text = message(&format!("Content-Length: {large}\r\n"), &"x".repeat(large));
-    let mut framer = Framer::of_stranger();
+    let mut framer = Framer::unauthenticated();
     framer.push(text.as_bytes());
     let Some(Frame::Broken { answer: Some(answer), why }) = framer.next() else {
         panic!("the body was accepted")
@@ -197,10 +197,10 @@ fn an_unauthenticated_peer_may_send_small_bodies_only() {
     assert_eq!(why, "Body Too Large");
     assert!(answer.starts_with(b"SIP/2.0 513 "), "{}", answer.escape_ascii());
 
-    let mut framer = Framer::of_stranger();
+    let mut framer = Framer::unauthenticated();
     framer.push(message("Content-Length: 4\r\n", "body").as_bytes());
     assert!(matches!(framer.next(), Some(Frame::Message(_))));
-    framer.trust();
+    framer.set_authenticated();
     framer.push(text.as_bytes());
     assert!(matches!(framer.next(), Some(Frame::Message(_))), "the peer has authenticated");
 }

@@ -175,7 +175,7 @@ fn a_failing_dns_is_asked_three_times_with_backoff_and_then_not_for_a_while() {
     zone.now += Duration::from_secs(11);
     zone.candidates("sip:silent.example:5060");
     assert_eq!(zone.asked.len(), 1);
-    assert_eq!(zone.resolver.census().0, 0);
+    assert_eq!(zone.resolver.counts().0, 0);
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub enum StoreError {
     Database(sqlx::Error),
     /// The database did not answer in time, or the circuit breaker is open.
     #[error("the database does not answer")]
-    Away,
+    Unavailable,
     /// The target database of a copy is not empty.
     #[error("table {table} of the target database is not empty: name an empty database")]
     NotEmpty {
@@ -113,9 +113,9 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the database is unavailable, as opposed to refusing the statement: a retry may succeed.
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         match self {
-            StoreError::Away => true,
+            StoreError::Unavailable => true,
             StoreError::Database(error) => match error {
                 sqlx::Error::Database(fault) => match sqlite_code(&**fault) {
                     Some(code) => SQLITE_UNAVAILABLE.contains(&code),

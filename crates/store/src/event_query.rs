@@ -99,7 +99,7 @@ impl Store {
     }
 
     /// A counter that changes whenever this process has written events.
-    pub fn events_told(&self) -> watch::Receiver<u64> {
+    pub fn event_signal(&self) -> watch::Receiver<u64> {
         self.event_signal.subscribe()
     }
 }

@@ -45,7 +45,7 @@ impl Monitor {
         if let Err(error) = &done {
             if error.is_full() {
                 self.set(Health::DiskFull);
-            } else if error.is_away() {
+            } else if error.is_unavailable() {
                 self.set(Health::Unavailable);
             }
         }

@@ -41,7 +41,7 @@ impl Store {
     }
 
     /// Open occurrences whose lease expired at `now`.
-    pub async fn forsaken_occurrences(
+    pub async fn abandoned_occurrences(
         &self,
         now: Timestamp,
         limit: u32,

@@ -108,10 +108,10 @@ impl PostgresServer {
             .unwrap_or_else(PoisonError::into_inner)
             .is_some_and(|at| at.elapsed() < CIRCUIT_OPEN)
         {
-            return Err(StoreError::Away);
+            return Err(StoreError::Unavailable);
         }
         let answer = timeout(ACQUIRE_TIMEOUT, request).await;
-        let away = answer.as_ref().is_err_and(StoreError::is_away);
+        let away = answer.as_ref().is_err_and(StoreError::is_unavailable);
         *self.unreachable_since.lock().unwrap_or_else(PoisonError::into_inner) = away.then(Instant::now);
         answer
     }
@@ -130,7 +130,7 @@ async fn timeout<T>(
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(limit, request).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(StoreError::Away),
+        Err(_) => Err(StoreError::Unavailable),
     }
 }
 

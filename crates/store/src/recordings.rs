@@ -373,7 +373,7 @@ impl Store {
     }
 
     /// An attempt to upload or delete the audio failed: retry after `wait`.
-    pub async fn recording_stays(
+    pub async fn retry_recording_later(
         &self,
         kept: &Kept,
         now: Timestamp,

@@ -29,7 +29,7 @@ fn read(row: &Row) -> Result<Sound, StoreError> {
 
 impl Store {
     /// Store a sound and its audio with an event. `false`, and nothing is stored, where the extension has `most` sounds already.
-    pub async fn put_sound(
+    pub async fn insert_sound(
         &self,
         sound: &Sound,
         sound_audio: &[u8],

@@ -33,7 +33,7 @@ pub struct Store {
     pub(crate) readers: Pool,
     /// Name of this node among those that share the database; empty with SQLite.
     pub(crate) node: Arc<str>,
-    /// Number of transactions that wrote events, for [`Store::events_told`].
+    /// Number of transactions that wrote events, for [`Store::event_signal`].
     pub(crate) event_signal: Arc<watch::Sender<u64>>,
 }
 
@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// Mails of this node whose next attempt is due, at most `limit`.
-    pub async fn mails_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn due_mails(&self, now: Timestamp, limit: u32) -> Result<Vec<Delivery>, StoreError> {
         mails::due(&self.readers, now, limit, &self.node).await
     }
 

@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Store a webhook, except its secret, with an event. With `fresh` (new, or activated again) only later events are delivered to it.
-    pub async fn put_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
+    pub async fn save_webhook(&self, hook: &Webhook, fresh: bool, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
         let since = if fresh { events::newest(&mut tx).await? } else { hook.since };
@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// Delete a webhook and its deliveries.
-    pub async fn drop_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
+    pub async fn delete_webhook(&self, id: &WebhookId, audit: Audit) -> Result<(), StoreError> {
         let mut tx = self.writer.begin().await?;
         tx.lock(AdvisoryLock::Events).await?;
         for sql in [

@@ -66,7 +66,7 @@ async fn a_copy_has_every_row_and_its_numbers_continue() {
 
     let new = Store::open(&url, &folder.0).await.unwrap();
     let (was, is) = (old.load_directory().await.unwrap(), new.load_directory().await.unwrap());
-    assert_eq!(was.census(), is.census());
+    assert_eq!(was.counts(), is.counts());
     assert_eq!(is.credential("user_2499"), was.credential("user_2499"));
     assert_eq!(is.key_by_hash(&[1; 32]), was.key_by_hash(&[1; 32]));
     let (was, is) = (old.load_runtime_state().await.unwrap(), new.load_runtime_state().await.unwrap());
@@ -94,7 +94,7 @@ async fn a_target_that_is_not_empty_is_not_changed() {
     let old = sample_database(&folder).await;
     let refused = old.move_to(&url, &folder.0, |_, _| {}).await;
     assert!(matches!(&refused, Err(StoreError::NotEmpty { .. })), "{refused:?}");
-    assert_eq!(target.load_directory().await.unwrap().census(), [1, 0, 0, 0]);
+    assert_eq!(target.load_directory().await.unwrap().counts(), [1, 0, 0, 0]);
     for wrong in ["sqlite:other.db", "mysql://x"] {
         let refused = old.move_to(wrong, &folder.0, |_, _| {}).await;
         assert!(matches!(&refused, Err(StoreError::Unsupported(_))), "{refused:?}");
@@ -114,7 +114,7 @@ async fn an_interrupted_copy_leaves_nothing_and_can_be_repeated() {
         copied = copying => panic!("it was to be interrupted: {copied:?}"),
     }
     let target = Store::open(&url, &folder.0).await.unwrap();
-    assert_eq!(target.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+    assert_eq!(target.load_directory().await.unwrap().counts(), [0, 0, 0, 0]);
     drop(target);
     old.move_to(&url, &folder.0, |_, _| {}).await.unwrap();
 }

@@ -56,5 +56,5 @@ async fn a_postgresql_database_is_probed_and_not_changed() {
     assert_eq!(version, newest);
     store.close().await;
     let unreachable = "postgres://nobody@127.0.0.1:1/nothing";
-    assert!(probe(unreachable, &folder.0).await.unwrap_err().is_away(), "nobody listens there");
+    assert!(probe(unreachable, &folder.0).await.unwrap_err().is_unavailable(), "nobody listens there");
 }

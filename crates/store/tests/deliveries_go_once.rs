@@ -42,7 +42,7 @@ async fn of_two_dispatchers_one_gets_each_delivery() {
     let folder = Folder::new();
     let (one, two) = (folder.open().await, folder.open().await);
     let hook = hook("hook_1");
-    one.put_webhook(&hook, true, audit("webhook_created")).await.unwrap();
+    one.save_webhook(&hook, true, audit("webhook_created")).await.unwrap();
     write_events(&one, 3).await;
     let (a, b) = tokio::join!(one.fan_out(at(9)), two.fan_out(at(9)));
     assert_eq!((a.unwrap(), b.unwrap()), (false, false));
@@ -74,7 +74,7 @@ async fn of_two_dispatchers_one_gets_each_delivery() {
     assert_eq!((again.status, again.attempts, again.next_at), (DeliveryStatus::Pending, 0, at(14)));
 
     assert_eq!(one.webhooks(Some(&hook.user)).await.unwrap().len(), 1);
-    one.drop_webhook(&hook.id, audit("webhook_deleted")).await.unwrap();
+    one.delete_webhook(&hook.id, audit("webhook_deleted")).await.unwrap();
     assert_eq!(two.webhook(&hook.id).await.unwrap(), None);
     assert!(two.deliveries(&all(&hook)).await.unwrap().is_empty());
 }
@@ -154,14 +154,14 @@ async fn a_change_that_was_begun_before_does_not_bring_an_old_secret_back() {
     let folder = Folder::new();
     let store = folder.open().await;
     let old = hook("hook_1");
-    store.put_webhook(&old, true, audit("webhook_created")).await.unwrap();
+    store.save_webhook(&old, true, audit("webhook_created")).await.unwrap();
     let rotated =
         store.rotate_webhook(&old.id, at(7), audit("webhook_secret_rotated")).await.unwrap().unwrap();
     assert_eq!((rotated.secret, rotated.rotated_at), (1, Some(at(7))));
     let changed = Webhook { url: "https://crm.example/other".into(), ..old };
-    store.put_webhook(&changed, false, audit("webhook_updated")).await.unwrap();
+    store.save_webhook(&changed, false, audit("webhook_updated")).await.unwrap();
     let kept = store.webhook(&changed.id).await.unwrap().unwrap();
     assert_eq!((kept.secret, kept.rotated_at, kept.url), (1, Some(at(7)), changed.url));
-    store.drop_webhook(&kept.id, audit("webhook_deleted")).await.unwrap();
+    store.delete_webhook(&kept.id, audit("webhook_deleted")).await.unwrap();
     assert_eq!(store.rotate_webhook(&kept.id, at(8), audit("webhook_secret_rotated")).await.unwrap(), None);
 }

@@ -21,7 +21,7 @@ async fn every_kind_of_row_comes_back_as_it_was_written() {
     store.close().await;
 
     let directory = folder.open().await.load_directory().await.unwrap();
-    assert_eq!(directory.census(), [1, 1, 2, 1]);
+    assert_eq!(directory.counts(), [1, 1, 2, 1]);
     assert_eq!(**directory.user(&user("user_123").id).unwrap(), user("user_123"));
     assert_eq!(**directory.key_by_hash(&[1; 32]).unwrap(), key("key_1", 1)); // S54
     let number = ExtensionNumber::parse("1001").unwrap();
@@ -46,7 +46,7 @@ async fn deleted_rows_stay_deleted() {
         Change::CredentialGone("user_1001".into()),
     ];
     store.write(&gone, audit("voip_extension_deleted")).await.unwrap();
-    assert_eq!(store.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+    assert_eq!(store.load_directory().await.unwrap().counts(), [0, 0, 0, 0]);
     // The number is free again.
     store
         .write(&[Change::Extension(extension("ext_2", "1001"))], audit("voip_extension_created"))
@@ -63,7 +63,7 @@ async fn a_write_is_all_or_nothing() {
     let second = [Change::User(user("user_9")), Change::Extension(extension("ext_2", "1001"))];
     let refused = store.write(&second, audit("voip_extension_created")).await;
     assert!(matches!(refused, Err(StoreError::Duplicate { .. })), "{refused:?}"); // S62
-    assert_eq!(store.load_directory().await.unwrap().census(), [0, 0, 0, 1]);
+    assert_eq!(store.load_directory().await.unwrap().counts(), [0, 0, 0, 1]);
     assert_eq!(folder.ask("SELECT CAST(COUNT(*) AS TEXT) FROM outbox").await, ["1"]);
     assert_eq!(folder.ask("SELECT CAST(COUNT(*) AS TEXT) FROM events").await, ["1"]);
 }
@@ -124,5 +124,5 @@ async fn thousands_of_rows_are_one_short_transaction() {
     let begun = std::time::Instant::now();
     store.write(&changes, audit("voip_extensions_imported")).await.unwrap();
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
-    assert_eq!(store.load_directory().await.unwrap().census(), [0, 0, 20_000, 0]);
+    assert_eq!(store.load_directory().await.unwrap().counts(), [0, 0, 20_000, 0]);
 }

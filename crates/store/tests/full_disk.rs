@@ -79,7 +79,7 @@ async fn health_reports_a_full_disk_and_its_recovery() {
         fill(&folder, table).await;
     }
     let refused = store.write(&[Change::User(user("meanwhile"))], audit("user")).await.unwrap_err();
-    assert!(refused.is_full() && refused.is_away(), "{refused:?}");
+    assert!(refused.is_full() && refused.is_unavailable(), "{refused:?}");
     assert_eq!(store.health(), Health::DiskFull);
     for table in ["users", "marks"] {
         free(&folder, table).await;

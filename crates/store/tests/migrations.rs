@@ -103,7 +103,7 @@ async fn only_the_owner_may_read_the_database_and_its_copy() {
         "an older copy is not overwritten"
     );
     let restored = Store::open("sqlite:copy.db", copy.parent().unwrap()).await.unwrap();
-    assert_eq!(restored.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+    assert_eq!(restored.load_directory().await.unwrap().counts(), [0, 0, 0, 0]);
 }
 
 #[tokio::test]
@@ -118,6 +118,6 @@ async fn nodes_that_start_at_once_migrate_once() {
     .await;
     assert_eq!(folder.ask("SELECT CAST(version AS TEXT) FROM migrations WHERE version = 1").await, ["1"]);
     for node in nodes {
-        assert_eq!(node.load_directory().await.unwrap().census(), [0, 0, 0, 0]);
+        assert_eq!(node.load_directory().await.unwrap().counts(), [0, 0, 0, 0]);
     }
 }

@@ -58,7 +58,7 @@ async fn a_reader_with_a_cursor_sees_every_row_of_writers_that_overtake_each_oth
         seen = reached;
     }
     assert_eq!(seen, (NODES * WRITES) as i64);
-    let written = reader.load_directory().await.unwrap().census()[0];
+    let written = reader.load_directory().await.unwrap().counts()[0];
     assert_eq!(users.len(), written);
 }
 
@@ -157,7 +157,7 @@ async fn files_of_a_node_are_processed_by_that_node() {
     let mail = Delivery { next_at: at(1), ..Delivery::new(id, &about, "ana@example.com".into(), at(0)) };
     b.write_all(&[Change::Message(about)], &[mail], &[audit("voicemail_left")]).await.unwrap();
     assert_eq!(
-        (a.mails_due(at(9), 9).await.unwrap().len(), b.mails_due(at(9), 9).await.unwrap().len()),
+        (a.due_mails(at(9), 9).await.unwrap().len(), b.due_mails(at(9), 9).await.unwrap().len()),
         (0, 1)
     );
 }

@@ -140,7 +140,7 @@ async fn expired_leases_are_found_and_old_occurrences_are_pruned() {
     let closed_record =
         Occurrence { state: OccurrenceState::Done, version: 2, ..occurrence("rc_1", at(60), "node2:b:1") };
     assert!(store.change_occurrence(&closed_record, None).await.unwrap());
-    let found = store.forsaken_occurrences(at(150), 10).await.unwrap();
+    let found = store.abandoned_occurrences(at(150), 10).await.unwrap();
     assert_eq!(found.iter().map(|row| row.due).collect::<Vec<_>>(), [at(120)]);
     assert_eq!(store.open_occurrences_of("node1:").await.unwrap().len(), 2);
     assert_eq!(store.open_occurrences_of("node2:").await.unwrap().len(), 0);

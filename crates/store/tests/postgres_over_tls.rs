@@ -24,7 +24,7 @@ async fn encrypted(postgres: &Postgres, url: &str) -> bool {
     );
     let store = Store::open(url, &folder.0).await.unwrap_or_else(|error| panic!("{url}: {error}"));
     store.write(&[Change::User(user("user_1"))], audit("user_created")).await.unwrap();
-    assert_eq!(store.load_directory().await.unwrap().census(), [1, 0, 0, 0]);
+    assert_eq!(store.load_directory().await.unwrap().counts(), [1, 0, 0, 0]);
     let answer = postgres.psql("postgres", &socket).unwrap();
     store.close().await;
     match answer.as_str() {

@@ -119,7 +119,7 @@ async fn pending_uploads_and_deletions_are_found_and_wait_after_a_failure() {
     let due = store.recordings_to_move(at(100)).await.unwrap();
     assert_eq!(ids(due.clone()), ["rec_2", "rec_3", "rec_4"]);
     store.recording_moved(&due[0].recording.id, Place::Objects).await.unwrap();
-    store.recording_stays(&due[1], at(100), Duration::from_secs(10)).await.unwrap();
+    store.retry_recording_later(&due[1], at(100), Duration::from_secs(10)).await.unwrap();
     assert_eq!(ids(store.recordings_to_move(at(109)).await.unwrap()), ["rec_4"]);
     let again = store.recordings_to_move(at(110)).await.unwrap();
     assert_eq!((ids(again.clone()), again[0].tries), (vec!["rec_3".into(), "rec_4".into()], 1));

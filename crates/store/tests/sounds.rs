@@ -24,10 +24,10 @@ async fn sounds_come_back_with_their_audio_and_go_when_they_are_removed() {
     let store = folder.open().await;
     let (first, second, other) = (sound("snd_1", "ext_1"), sound("snd_2", "ext_1"), sound("snd_3", "ext_2"));
     for (sound, bytes) in [(&first, [1; 9]), (&second, [2; 9]), (&other, [3; 9])] {
-        assert!(store.put_sound(sound, &bytes, 2, audit("sound_created")).await.unwrap());
+        assert!(store.insert_sound(sound, &bytes, 2, audit("sound_created")).await.unwrap());
     }
     let third = sound("snd_4", "ext_1");
-    assert!(!store.put_sound(&third, &[4; 9], 2, audit("sound_created")).await.unwrap(), "two are enough");
+    assert!(!store.insert_sound(&third, &[4; 9], 2, audit("sound_created")).await.unwrap(), "two are enough");
     store.close().await;
 
     let store = folder.open().await; // S86

@@ -50,17 +50,17 @@ async fn a_mail_is_retried_and_stays_as_a_log() {
     let (soon, late) = (mail("mail_1_a", &about, 10), mail("mail_1_b", &about, 99));
     let change = [Change::Message(about.clone())];
     store.write_all(&change, &[late.clone(), soon.clone()], &[audit("voicemail_left")]).await.unwrap();
-    assert_eq!(store.mails_due(at(9), 10).await.unwrap(), []);
-    assert_eq!(store.mails_due(at(10), 10).await.unwrap(), std::slice::from_ref(&soon));
+    assert_eq!(store.due_mails(at(9), 10).await.unwrap(), []);
+    assert_eq!(store.due_mails(at(10), 10).await.unwrap(), std::slice::from_ref(&soon));
 
     let failed = soon.after(Attempt::Later("451 try again".into()), at(11), Duration::from_secs(60));
     store.mail_tried(&failed).await.unwrap();
-    assert_eq!(store.mails_due(at(11), 10).await.unwrap(), []);
-    assert_eq!(store.mails_due(at(71), 10).await.unwrap(), std::slice::from_ref(&failed));
+    assert_eq!(store.due_mails(at(11), 10).await.unwrap(), []);
+    assert_eq!(store.due_mails(at(71), 10).await.unwrap(), std::slice::from_ref(&failed));
     let sent = failed.after(Attempt::Sent, at(71), Duration::from_secs(60));
     store.mail_tried(&sent).await.unwrap();
     assert_eq!(
-        store.mails_due(Timestamp::from_micros(i64::MAX), 10).await.unwrap(),
+        store.due_mails(Timestamp::from_micros(i64::MAX), 10).await.unwrap(),
         std::slice::from_ref(&late)
     );
     let log = store.mails_of(&about.extension, 10).await.unwrap();

@@ -368,7 +368,7 @@ pub struct TrunkHostStatus {
     /// `udp`, `tcp` or `tls`.
     pub transport: &'static str,
     /// Whether it lives.
-    pub life: HealthState,
+    pub health: HealthState,
     /// What it answered last to OPTIONS.
     pub status: Option<u16>,
     /// How long that took.

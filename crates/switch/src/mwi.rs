@@ -196,7 +196,7 @@ impl Mwi {
         username: &Arc<str>,
         extension: Option<&ExtensionId>,
     ) {
-        if !cx.core.directory.has_messages() {
+        if !cx.core.directory.any_mailbox_used() {
             return; // the commonest case costs nothing
         }
         let Some(extension) = extension else { return };
@@ -230,7 +230,7 @@ impl Mwi {
             if self.asked.len() >= limits::NOTIFIES {
                 return cx.core.location.set_mwi(username, 0); // again when it registers
             }
-            let lamp = (Arc::clone(username), contact.uri.to_string());
+            let mwi_target = (Arc::clone(username), contact.uri.to_string());
             let own = format!("<sip:{username}@{}>", cx.core.config.domain);
             let hop = contact.hop;
             let target = Target { uri: contact.uri, hop, route: contact.path.to_vec() };
@@ -239,8 +239,8 @@ impl Mwi {
             request.lines.add("Event", PACKAGE).add("Subscription-State", "active");
             request.body = Some((KIND.into(), body.clone()));
             let id = cx.core.endpoint.request(cx.now, request, &mut cx.core.sip_out);
-            self.note(username, &lamp.1, Some(count));
-            self.asked.insert(id, lamp);
+            self.note(username, &mwi_target.1, Some(count));
+            self.asked.insert(id, mwi_target);
         }
     }
 

@@ -67,7 +67,7 @@ impl Core {
             self.reject(now, request, &Rejection::status(403).why(why));
             return None;
         }
-        if !self.directory.may_serve(&credential) {
+        if !self.directory.is_allowed(&credential) {
             let refusal = Rejection::cause(model::Cause::Inactive).with_status(403);
             self.reject(now, request, &refusal);
             return None; // S70

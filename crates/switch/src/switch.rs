@@ -222,7 +222,7 @@ impl Switch {
         self.steps += self.directory_steps();
         self.steps_before = directory.steps();
         let before = std::mem::replace(&mut self.core.directory, directory);
-        if !self.core.directory.has_messages_of(&before) {
+        if !self.core.directory.same_messages_as(&before) {
             self.mwi.messages_changed();
         }
         let mut boxes: Vec<&model::ExtensionId> = changes.iter().filter_map(box_of).collect();

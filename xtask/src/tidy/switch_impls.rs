@@ -4,7 +4,7 @@ use super::rust::{above_tests, code_of};
 use super::{Fault, File};
 
 /// Blocks `impl Switch` outside of [`HOME`]. Lower it with every block that becomes an `impl` of its own type; it ends at 0.
-const RECORDED: usize = 34;
+const RECORDED: usize = 0;
 
 /// Where the dispatching type may have its methods.
 const HOME: [&str; 2] = ["crates/switch/src/switch.rs", "crates/switch/src/dispatch/"];

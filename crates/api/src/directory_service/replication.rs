@@ -55,7 +55,7 @@ impl Inner {
         if !self.store.is_shared() {
             return Ok(self.applied_seq.lock().await);
         }
-        tokio::time::timeout(LOCK_TIMEOUT, self.applied_seq.lock()).await.map_err(|_| StoreError::Away)
+        tokio::time::timeout(LOCK_TIMEOUT, self.applied_seq.lock()).await.map_err(|_| StoreError::Unavailable)
     }
 
     /// Apply what others have committed. The local lock is held only while changes are applied, so a slow database does not block writers when

@@ -95,7 +95,7 @@ impl DirectoryService {
     async fn save(&self, hook: Webhook, activated: bool, audit: Audit) -> Result<Webhook, DirectoryError> {
         let store = self.store().clone();
         let work = async move {
-            store.put_webhook(&hook, activated, audit).await?;
+            store.save_webhook(&hook, activated, audit).await?;
             Ok(hook)
         };
         tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
@@ -118,7 +118,7 @@ impl DirectoryService {
     pub(crate) async fn delete_webhook(&self, actor: Actor, hook: Webhook) -> Result<(), DirectoryError> {
         let audit = self.audit_of("webhook_deleted", &hook, actor, json!({"host": host_of(&hook.url)}));
         let store = self.store().clone();
-        let work = async move { Ok(store.drop_webhook(&hook.id, audit).await?) };
+        let work = async move { Ok(store.delete_webhook(&hook.id, audit).await?) };
         tokio::spawn(work).await.map_err(|_| DirectoryError::TaskPanicked)?
     }
 

@@ -110,7 +110,7 @@ impl Collector for MetricsCollector {
         if let Some(status) = app.published_status() {
             switch_metrics(page, &status)?;
         }
-        let [users, keys, credentials, extensions] = app.directory_service().directory().census();
+        let [users, keys, credentials, extensions] = app.directory_service().directory().counts();
         for (name, value) in
             [("users", users), ("api_keys", keys), ("credentials", credentials), ("extensions", extensions)]
         {

@@ -170,7 +170,7 @@ async fn send(
         created_at: directory_service.now().wall,
     };
     let event = audit_event(&app, &principal, "sound_created", &sound);
-    if !directory_service.store().put_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
+    if !directory_service.store().insert_sound(&sound, &ogg, SOUNDS_PER_EXTENSION, event).await? {
         return Err(Fault::TooManySounds.into());
     }
     Ok(Json(SoundAnswer { success: true, sound: SoundView::of(&sound) }))

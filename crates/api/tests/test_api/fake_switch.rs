@@ -254,7 +254,7 @@ impl FakeSwitchState {
                 uri: format!("sip:{}", trunk.settings.hosts[0].host),
                 address: "203.0.113.5:5060".parse().unwrap(),
                 transport: "udp",
-                life: HealthState::Up,
+                health: HealthState::Up,
                 status: Some(200),
                 round_trip: Some(std::time::Duration::from_millis(12)),
                 checked_at: Some(Timestamp::from_micros((super::BEGIN + 3600) * 1_000_000)),

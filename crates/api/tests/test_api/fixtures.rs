@@ -52,7 +52,7 @@ pub async fn sound(api: &TestApi, extension: &str) -> String {
         request: String::new(),
         detail: json!({}),
     };
-    assert!(api.store.put_sound(&sound, b"OggS", 9, event).await.unwrap());
+    assert!(api.store.insert_sound(&sound, b"OggS", 9, event).await.unwrap());
     sound.id.to_string()
 }
 

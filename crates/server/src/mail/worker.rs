@@ -59,7 +59,7 @@ impl Worker {
     /// Try every due e-mail once.
     async fn send_due(&self) {
         let store = self.directory_service.store();
-        let due = match store.mails_due(self.directory_service.now().wall, BATCH).await {
+        let due = match store.due_mails(self.directory_service.now().wall, BATCH).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!(%error, "the due e-mails cannot be read");

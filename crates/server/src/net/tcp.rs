@@ -297,7 +297,7 @@ async fn read(
     authenticated: &AtomicBool,
     pong_sender: mpsc::Sender<Bytes>,
 ) -> Option<Bytes> {
-    let mut framer = Framer::of_stranger();
+    let mut framer = Framer::unauthenticated();
     let mut last_read = Instant::now();
     let mut message_started: Option<Instant> = None;
     loop {
@@ -322,7 +322,7 @@ async fn read(
         }
         last_read = Instant::now();
         if authenticated.load(Ordering::Relaxed) {
-            framer.trust();
+            framer.set_authenticated();
         }
         let mut completed = false;
         while let Some(frame) = framer.next() {

@@ -179,7 +179,7 @@ impl RecordingRetention {
     async fn retry_later(&self, stored: &Kept, now: Timestamp, error: &io::Error) -> Result<(), StoreError> {
         let wait = RETRY.saturating_mul(1 << stored.tries.min(16)).min(MAX_RETRY);
         tracing::warn!(%error, recording = %stored.recording.id, wait_s = wait.as_secs(), "a recording cannot be moved or deleted; it will be retried");
-        self.store.recording_stays(stored, now, wait).await
+        self.store.retry_recording_later(stored, now, wait).await
     }
 
     async fn delete(&self, recordings: Vec<Kept>, why: &str) -> Result<(), StoreError> {

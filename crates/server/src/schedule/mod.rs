@@ -116,13 +116,13 @@ impl SchedulerContext {
     /// Execute an output and return its result as input.
     async fn execute(&self, output: Output) -> Input {
         match output {
-            Output::Find(key, username) => {
+            Output::Locate(key, username) => {
                 let reply = self.switch_handle.ask(Command::Presence { usernames: vec![username] }).await;
                 let registered = match reply {
                     Some(Reply::Presence(found)) => found.first().is_some_and(|phone| phone.registered),
                     Some(_) | None => false,
                 };
-                Input::Found(key, registered)
+                Input::Located(key, registered)
             }
             Output::Claim { row, since } => {
                 let done = self.store.claim(&row, since, event(&row)).await;
@@ -136,11 +136,11 @@ impl SchedulerContext {
                 let dialled = match self.switch_handle.ask(Command::Originate(originate)).await {
                     Some(Reply::Call(_)) => Dialled::Placed,
                     Some(Reply::Refused(cause)) => Dialled::Refused(cause),
-                    Some(_) | None => Dialled::Silent,
+                    Some(_) | None => Dialled::NoReply,
                 };
                 Input::Dialled(key, dialled)
             }
-            Output::Look(key, call) => {
+            Output::Poll(key, call) => {
                 let found = match self.switch_handle.ask(Command::Show { call: call.clone() }).await {
                     Some(Reply::Call(record)) => Some(record),
                     Some(_) | None => self.store.call(&call).await.unwrap_or_else(|error| {
@@ -148,12 +148,12 @@ impl SchedulerContext {
                         None
                     }),
                 };
-                Input::Looked(key, found.map(Box::new))
+                Input::Polled(key, found.map(Box::new))
             }
             Output::Sweep => {
                 let now = self.clock.now().wall;
-                let rows = self.store.forsaken_occurrences(now, OCCURRENCES_PER_SWEEP).await;
-                Input::Forsaken(rows.unwrap_or_else(|error| {
+                let rows = self.store.abandoned_occurrences(now, OCCURRENCES_PER_SWEEP).await;
+                Input::Abandoned(rows.unwrap_or_else(|error| {
                     tracing::warn!(%error, "abandoned occurrences cannot be read");
                     Vec::new()
                 }))
@@ -174,9 +174,9 @@ fn outcome(row: &Occurrence, done: Result<bool, StoreError>) -> WriteResult {
                     "recurring call finished"
                 );
             }
-            WriteResult::Won
+            WriteResult::Applied
         }
-        Ok(false) => WriteResult::Lost,
+        Ok(false) => WriteResult::Conflict,
         Err(error) => {
             tracing::warn!(%error, "an occurrence cannot be written; it will be retried");
             WriteResult::Failed

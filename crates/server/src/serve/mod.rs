@@ -170,7 +170,7 @@ impl Runtime {
         let (port, rng) = (Arc::new(switch_handle.clone()), &mut opened.rng);
         let app = App::new(opened.store.clone(), opened.directory, port, settings, now, rng.fork());
         app.directory_service().loaded_at(opened.seen).await;
-        app.show_process(Arc::new(Report {
+        app.set_process(Arc::new(Report {
             supervisor: supervisor.clone(),
             switch: switch_handle.published(),
             workers: Arc::clone(&workers),
@@ -279,7 +279,7 @@ impl Runtime {
     /// Stop all parts; pending records are written first.
     async fn close(self) -> Result<()> {
         self.tasks.abort();
-        self.app.hang_up();
+        self.app.begin_shutdown();
         self.http.stop().await;
         self.switch_handle.send(SwitchMsg::Quit);
         let (switch_thread, workers) = (self.switch_thread, self.workers);

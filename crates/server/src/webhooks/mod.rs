@@ -50,7 +50,7 @@ impl WebhookDispatcher {
 
     /// Deliver until the task is aborted. Deliveries in flight then are sent again by the next start.
     pub async fn run(self) {
-        let mut new_events = self.store.events_told();
+        let mut new_events = self.store.event_signal();
         let mut in_flight: JoinSet<WebhookId> = JoinSet::new();
         let mut busy: Vec<WebhookId> = Vec::new();
         loop {

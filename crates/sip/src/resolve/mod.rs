@@ -198,7 +198,7 @@ impl Resolver {
     }
 
     /// The number of lookups in progress and of cached answers.
-    pub fn census(&self) -> (usize, usize) {
+    pub fn counts(&self) -> (usize, usize) {
         (self.lookups.len(), self.cache.len())
     }
 

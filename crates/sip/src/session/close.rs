@@ -1,6 +1,6 @@
 //! Ending a session (RFC 3261 §15): BYE, rejection, and dialogs that the peer no longer knows.
 
-use super::state::{AwaitedReply, Closing, Intent, Session, SessionState};
+use super::state::{Closing, Intent, PendingReply, Session, SessionState};
 use super::{HangupParams, Termination};
 use crate::endpoint::{Cx, RequestSpec, ServerRequest};
 use crate::transaction::{Owner, ServerId};
@@ -24,7 +24,7 @@ impl Session {
                 self.reject_pending_offer(cx);
                 self.state = SessionState::Terminating(Box::new(Closing {
                     dialog,
-                    awaited: AwaitedReply::Ack(request.tx),
+                    awaited: PendingReply::Ack(request.tx),
                 }));
             }
             SessionState::Confirmed(up) if up.unacked.is_some() => {
@@ -45,7 +45,7 @@ impl Session {
             return;
         };
         self.state =
-            SessionState::Terminating(Box::new(Closing { dialog: up.dialog, awaited: AwaitedReply::Bye }));
+            SessionState::Terminating(Box::new(Closing { dialog: up.dialog, awaited: PendingReply::Bye }));
         if !self.send_request(cx, Intent::Bye { lines }, false) {
             self.terminate(cx, Termination::Local);
         }
@@ -83,7 +83,7 @@ impl Session {
     /// Our rejection of the INVITE was acknowledged, or Timer H expired.
     pub(crate) fn on_rejection_complete(&mut self, cx: &mut Cx<'_>, tx: ServerId) {
         if let SessionState::Terminating(closing) = &self.state
-            && closing.awaited == AwaitedReply::Ack(tx)
+            && closing.awaited == PendingReply::Ack(tx)
         {
             self.terminate(cx, Termination::Local);
         }

@@ -91,12 +91,12 @@ pub(crate) struct Unacked {
 #[derive(Debug)]
 pub(crate) struct Closing {
     pub(crate) dialog: Dialog,
-    pub(crate) awaited: AwaitedReply,
+    pub(crate) awaited: PendingReply,
 }
 
 /// The message that a session which we ended waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AwaitedReply {
+pub(crate) enum PendingReply {
     /// The response to BYE.
     Bye,
     /// The ACK of our rejection.

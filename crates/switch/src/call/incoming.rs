@@ -82,7 +82,7 @@ impl Core {
         if !open {
             return Err(Rejection::cause(Cause::Draining));
         }
-        if !self.directory.may_serve(caller) {
+        if !self.directory.is_allowed(caller) {
             return Err(Rejection::cause(Cause::Inactive).with_status(403));
         }
         if help {

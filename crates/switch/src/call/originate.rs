@@ -103,7 +103,7 @@ impl Core {
         };
         let usable = |credential: &&Arc<Credential>| {
             destination != Some(&credential.username)
-                && self.directory.may_serve(credential)
+                && self.directory.is_allowed(credential)
                 && (among == DeviceFilter::All
                     || self.location.is_registered(now.instant, &credential.username))
         };

@@ -12,7 +12,7 @@ use crate::core::{Core, Cx};
 
 use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;
-use media::{FileFormat, FileResult, MediaCommand, PlayId, RecordingId as Number, StartRecording as Tape};
+use media::{FileFormat, FileResult, MediaCommand, PlayId, RecordingId as Number, StartRecording};
 use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
@@ -88,7 +88,7 @@ impl Recordings {
     }
 
     fn is_on(&self, number: Number) -> bool {
-        self.running.get(&number).is_some_and(|tape| tape.row.ended_at.is_none())
+        self.running.get(&number).is_some_and(|active| active.row.ended_at.is_none())
     }
 
     fn current(&self, call: &CallId) -> Option<Number> {
@@ -98,26 +98,26 @@ impl Recordings {
     /// The recording of a call: the one that runs, else one whose file is awaited.
     pub(crate) fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut ActiveRecording)> {
         let number = self.current(call)?;
-        self.running.get_mut(&number).map(|tape| (number, tape))
+        self.running.get_mut(&number).map(|active| (number, active))
     }
 
-    fn insert(&mut self, number: Number, tape: ActiveRecording) {
-        self.by_call.entry(tape.row.call.clone()).or_default().insert(number);
-        self.running.insert(number, tape);
+    fn insert(&mut self, number: Number, active: ActiveRecording) {
+        self.by_call.entry(active.row.call.clone()).or_default().insert(number);
+        self.running.insert(number, active);
     }
 
     fn remove(&mut self, number: Number) -> Option<ActiveRecording> {
-        let tape = self.running.remove(&number)?;
-        if let Some(beep) = tape.beep {
+        let active = self.running.remove(&number)?;
+        if let Some(beep) = active.beep {
             self.beeps.remove(&(beep, number));
         }
-        if let Some(all) = self.by_call.get_mut(&tape.row.call) {
+        if let Some(all) = self.by_call.get_mut(&active.row.call) {
             all.remove(&number);
             if all.is_empty() {
-                self.by_call.remove(&tape.row.call);
+                self.by_call.remove(&active.row.call);
             }
         }
-        Some(tape)
+        Some(active)
     }
 }
 
@@ -190,14 +190,16 @@ impl Call {
         let Some(call) = Some(&*self).filter(|call| call.unrecordable().next().is_some()) else {
             return false;
         };
-        let Some((recording, tape)) = cx.core.recordings.of_call(&call.record.id) else { return false };
-        if tape.row.ended_at.is_some() {
+        let Some((recording, active)) = cx.core.recordings.of_call(&call.record.id) else { return false };
+        if active.row.ended_at.is_some() {
             return false;
         }
-        tape.row.ended_at = Some(tape.time(cx.now));
-        tape.row.fault = Some(Cause::CodecNotRecordable.code().into());
-        cx.out
-            .push(Output::Media { worker: tape.worker, command: MediaCommand::StopRecording { recording } });
+        active.row.ended_at = Some(active.time(cx.now));
+        active.row.fault = Some(Cause::CodecNotRecordable.code().into());
+        cx.out.push(Output::Media {
+            worker: active.worker,
+            command: MediaCommand::StopRecording { recording },
+        });
         true
     }
 
@@ -218,10 +220,10 @@ impl Call {
             | Phase::Released { .. } => return None,
         };
         // One that was stopped is only waiting for its file: another may begin.
-        if let Some((_, tape)) = cx.core.recordings.of_call(&self.record.id)
-            && tape.row.ended_at.is_none()
+        if let Some((_, active)) = cx.core.recordings.of_call(&self.record.id)
+            && active.row.ended_at.is_none()
         {
-            return Some(tape.view());
+            return Some(active.view());
         }
         if cx.core.recordings.running.len() >= RECORDINGS {
             return None;
@@ -230,7 +232,7 @@ impl Call {
         let right = right.map(|leg| leg.stream.id);
         let row = self.new_recording(cx, extension);
         let recording = cx.core.recordings.number();
-        let record = Tape {
+        let record = StartRecording {
             recording,
             left,
             right,
@@ -244,9 +246,9 @@ impl Call {
         };
         cx.out.push(Output::Journal(Record::Recording(Box::new(row.clone()))));
         cx.out.push(Output::Media { worker, command: MediaCommand::StartRecording(Box::new(record)) });
-        let tape = ActiveRecording { row, began: cx.now.instant, worker, paused: false, beep: None };
-        let view = tape.view();
-        cx.core.recordings.insert(recording, tape);
+        let active = ActiveRecording { row, began: cx.now.instant, worker, paused: false, beep: None };
+        let view = active.view();
+        cx.core.recordings.insert(recording, active);
         self.beep(cx, recording);
         Some(view)
     }
@@ -278,10 +280,10 @@ impl Call {
             Beep::Once => None,
             Beep::Every(time) => Some(cx.now.instant + time.max(Duration::from_secs(1))),
         };
-        let Some(tape) = cx.core.recordings.running.get_mut(&number) else { return };
-        tape.beep = again;
+        let Some(active) = cx.core.recordings.running.get_mut(&number) else { return };
+        active.beep = again;
         cx.core.recordings.beeps.extend(again.map(|due| (due, number)));
-        if tape.paused || tape.row.ended_at.is_some() {
+        if active.paused || active.row.ended_at.is_some() {
             return;
         }
         let clip = Arc::clone(cx.core.recordings.beep.get_or_insert_with(beep));
@@ -302,7 +304,7 @@ impl Core {
         action: RecordingAction,
         out: &mut Vec<Output>,
     ) -> Reply {
-        let Some((recording, tape)) = self.recordings.of_call(call) else {
+        let Some((recording, active)) = self.recordings.of_call(call) else {
             return Reply::Recording(None);
         };
         let command = match action {
@@ -312,12 +314,12 @@ impl Core {
             RecordingAction::Start | RecordingAction::Show => None,
         };
         match action {
-            RecordingAction::Pause => tape.paused = true,
-            RecordingAction::Resume => tape.paused = false,
-            RecordingAction::Stop => tape.row.ended_at = Some(tape.time(now)),
+            RecordingAction::Pause => active.paused = true,
+            RecordingAction::Resume => active.paused = false,
+            RecordingAction::Stop => active.row.ended_at = Some(active.time(now)),
             RecordingAction::Start | RecordingAction::Show => {}
         }
-        let (worker, view) = (tape.worker, tape.view());
+        let (worker, view) = (active.worker, active.view());
         out.extend(command.map(|command| Output::Media { worker, command }));
         Reply::Recording(Some(view))
     }
@@ -336,16 +338,16 @@ impl Core {
 
     /// The audio of a recording has ended: by a command, or since its call is over.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
-        if let Some(tape) = self.recordings.running.get_mut(&number) {
-            tape.row.ended_at = tape.row.ended_at.or(Some(tape.time(now)));
+        if let Some(active) = self.recordings.running.get_mut(&number) {
+            active.row.ended_at = active.row.ended_at.or(Some(active.time(now)));
         }
     }
 
     /// What became of a recording's file. Nothing else is told of it.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
-        let Some(tape) = self.recordings.remove(number) else { return };
-        let at = tape.time(now);
-        let ActiveRecording { mut row, worker, .. } = tape;
+        let Some(active) = self.recordings.remove(number) else { return };
+        let at = active.time(now);
+        let ActiveRecording { mut row, worker, .. } = active;
         match file {
             FileResult::Complete { bytes, millis, sha256 } => {
                 let whole = row.fault.is_none();

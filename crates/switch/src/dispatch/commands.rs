@@ -29,7 +29,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) -> Reply {
         let device = wish.device.as_ref().and_then(|device| self.core.directory.credential(device));
-        let device = device.filter(|credential| self.core.directory.may_serve(credential));
+        let device = device.filter(|credential| self.core.directory.is_allowed(credential));
         let Some(extension) = device.and_then(|credential| self.core.extension_of(credential)).cloned()
         else {
             return Reply::Refused(Cause::Inactive);

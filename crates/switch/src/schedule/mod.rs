@@ -67,9 +67,9 @@ pub enum CallStarted {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WriteResult {
     /// It stands as we wrote it.
-    Won,
+    Applied,
     /// Somebody else's stands there, or the recurring call has changed.
-    Lost,
+    Conflict,
     /// The database did not answer: it may stand or not.
     Failed,
 }
@@ -82,7 +82,7 @@ pub enum Dialled {
     /// It has not, because of this.
     Refused(Cause),
     /// Nothing.
-    Silent,
+    NoReply,
 }
 
 /// What happens to the scheduler.
@@ -97,16 +97,16 @@ pub enum Input {
     },
     /// The directory, at the start and whenever it has changed.
     Directory(Box<Directory>),
-    /// The outcome of [`Output::Find`]: whether the phone is registered here.
-    Found(Key, bool),
+    /// The outcome of [`Output::Locate`]: whether the phone is registered here.
+    Located(Key, bool),
     /// The outcome of [`Output::Claim`] or [`Output::Change`].
     Written(Key, WriteResult),
     /// The outcome of [`Output::Dial`].
     Dialled(Key, Dialled),
-    /// The outcome of [`Output::Look`]: the call, alive or over, where anybody knows it.
-    Looked(Key, Option<Box<CallRecord>>),
+    /// The outcome of [`Output::Poll`]: the call, alive or over, where anybody knows it.
+    Polled(Key, Option<Box<CallRecord>>),
     /// The outcome of [`Output::Sweep`].
-    Forsaken(Vec<Occurrence>),
+    Abandoned(Vec<Occurrence>),
     /// The deadline has come.
     Tick,
 }
@@ -114,8 +114,8 @@ pub enum Input {
 /// What is to be done. Each is answered by the input that it names, always, once.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// See whether a phone of this user name is registered at this node → [`Input::Found`].
-    Find(Key, Arc<str>),
+    /// See whether a phone of this user name is registered at this node → [`Input::Located`].
+    Locate(Key, Arc<str>),
     /// Make this row, unless one is there or the recurring call is not what it was `since` → [`Input::WriteResult`].
     Claim {
         /// The row.
@@ -127,9 +127,9 @@ pub enum Output {
     Change(Occurrence),
     /// Ask the exchange → [`Input::Dialled`].
     Dial(Key, Originate),
-    /// See where the call is → [`Input::Looked`].
-    Look(Key, CallId),
-    /// Look for rows that nobody holds → [`Input::Forsaken`].
+    /// See where the call is → [`Input::Polled`].
+    Poll(Key, CallId),
+    /// Look for rows that nobody holds → [`Input::Abandoned`].
     Sweep,
 }
 
@@ -178,11 +178,11 @@ impl Scheduler {
                 }
             }
             Input::Directory(directory) => self.plan(*directory),
-            Input::Found(key, here) => self.found(now, &key, here, out),
+            Input::Located(key, here) => self.found(now, &key, here, out),
             Input::Written(key, written) => self.written(now, &key, written, out),
             Input::Dialled(key, dialled) => self.dialled(now, &key, dialled, out),
-            Input::Looked(key, call) => self.looked(now, &key, call.as_deref(), out),
-            Input::Forsaken(rows) => {
+            Input::Polled(key, call) => self.looked(now, &key, call.as_deref(), out),
+            Input::Abandoned(rows) => {
                 self.sweeping = false;
                 for row in rows {
                     self.adopt(now, row, out);
@@ -200,7 +200,7 @@ impl Scheduler {
     }
 
     /// Recurring calls, and occurrences that are under way.
-    pub fn census(&self) -> (usize, usize) {
+    pub fn counts(&self) -> (usize, usize) {
         (self.plans.len(), self.runs.len())
     }
 

@@ -108,7 +108,7 @@ impl Scheduler {
                 if let Some(run) = self.runs.get_mut(key) {
                     run.step = Step::Finding;
                 }
-                return out.push(Output::Find(key.clone(), username));
+                return out.push(Output::Locate(key.clone(), username));
             }
         }
         if now.instant < self.free {
@@ -187,11 +187,11 @@ impl Scheduler {
             return;
         }
         match written {
-            WriteResult::Lost => {
+            WriteResult::Conflict => {
                 self.runs.remove(key);
             }
             WriteResult::Failed => run.step = Step::Again { at: now.instant + PAUSE },
-            WriteResult::Won => match run.row.state {
+            WriteResult::Applied => match run.row.state {
                 OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => {
                     self.runs.remove(key);
                 }
@@ -246,7 +246,7 @@ impl Scheduler {
         let watching = |placed| Step::Watching { look_at: now.instant + LOOK, placed, since: now.instant };
         match dialled {
             Dialled::Placed => run.step = watching(true),
-            Dialled::Silent => run.step = watching(false),
+            Dialled::NoReply => run.step = watching(false),
             Dialled::Refused(cause) if passes(cause) => self.not_dialled(now, key, cause, out),
             Dialled::Refused(cause) => self.on_attempt_failed(now, key, cause, out),
         }
@@ -291,7 +291,7 @@ impl Scheduler {
             Step::Watching { placed, since, .. } => match run.row.call.clone() {
                 Some(call) => {
                     run.step = Step::Looking { placed, since };
-                    out.push(Output::Look(key.clone(), call));
+                    out.push(Output::Poll(key.clone(), call));
                 }
                 None => self.settle(now, key, Some(OccurrenceState::Failed), Some(Cause::Internal), out),
             },

@@ -11,7 +11,7 @@ use super::health::retry_after;
 use super::outbound::{AttemptId, AttemptState, OutboundAttempt};
 
 /// What a carrier's refusal means for the call.
-enum Fate {
+enum FailoverAction {
     /// Somebody said no: busy, unknown, declined.
     Final(Cause),
     /// Nobody is there.
@@ -22,13 +22,13 @@ enum Fate {
     AuthRejected,
 }
 
-impl Fate {
-    fn of(status: u16, response: Option<&Message>) -> Fate {
-        let Some(response) = response else { return Fate::Dead };
+impl FailoverAction {
+    fn of(status: u16, response: Option<&Message>) -> FailoverAction {
+        let Some(response) = response else { return FailoverAction::Dead };
         match status {
-            401 | 407 => Fate::AuthRejected,
-            500..=599 => Fate::Fails(retry_after(response)),
-            _ => Fate::Final(q850_cause(response).unwrap_or(Cause::of_sip(status))),
+            401 | 407 => FailoverAction::AuthRejected,
+            500..=599 => FailoverAction::Fails(retry_after(response)),
+            _ => FailoverAction::Final(q850_cause(response).unwrap_or(Cause::of_sip(status))),
         }
     }
 }
@@ -99,25 +99,25 @@ impl Call {
             self.drop_attempt(cx, id);
             return self.on_branch_failed(cx, Cause::Unreachable);
         };
-        let fate = Fate::of(*status, response.as_ref());
+        let fate = FailoverAction::of(*status, response.as_ref());
         let name = format!("{} at {}", spot.trunk.name, spot.address.address);
         match fate {
-            Fate::Final(cause) => {
+            FailoverAction::Final(cause) => {
                 self.push_trunk_trace(format!("{name} answers {status}"));
                 self.drop_attempt(cx, id);
                 return self.on_branch_failed(cx, cause);
             }
-            Fate::Dead => {
+            FailoverAction::Dead => {
                 self.push_trunk_trace(format!("{name} cannot be reached"));
                 cx.core.trunks.mark_down(cx.now, &spot.trunk.id, spot.address);
             }
-            Fate::Fails(rest) => {
+            FailoverAction::Fails(rest) => {
                 self.push_trunk_trace(format!("{name} answers {status}"));
                 if let Some(seconds) = rest {
                     cx.core.trunks.back_off(cx.now.instant, &spot.trunk.id, spot.address, seconds);
                 }
             }
-            Fate::AuthRejected => {
+            FailoverAction::AuthRejected => {
                 self.push_trunk_trace(format!("{name} does not take our password ({status})"));
                 if let Some(way) = self.outbound.get_mut(id) {
                     way.hosts.clear();

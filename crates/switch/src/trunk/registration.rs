@@ -27,7 +27,7 @@ const REFUSED: Duration = Duration::from_secs(60);
 /// How long a carrier may take to answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long it may take to hear our goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a registration is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -309,10 +309,10 @@ impl Core {
         known.stage = Stage::Leaving;
         self.trunks.unset(&Alarm::Register(id.clone()));
         self.trunks.asked.retain(|_, asked| *asked != Asked::Register(id.clone()));
-        if !self.send_register(now, id, Some(GOODBYE)) {
+        if !self.send_register(now, id, Some(UNREGISTER_TIMEOUT)) {
             return false;
         }
-        self.trunks.set_only(now.instant + GOODBYE * 2, Alarm::UnregisterTimeout);
+        self.trunks.set_only(now.instant + UNREGISTER_TIMEOUT * 2, Alarm::UnregisterTimeout);
         true
     }
 

@@ -35,13 +35,13 @@ impl Core {
                 uri: host.name.clone(),
                 address: host.address.address,
                 transport: host.address.transport.as_param(),
-                life: life(host.life),
+                health: life(host.life),
                 status: host.status,
                 round_trip: host.round_trip,
                 checked_at: host.checked,
             })
             .collect();
-        let has = |life| hosts.iter().any(|host| host.life == life);
+        let has = |life| hosts.iter().any(|host| host.health == life);
         let life = match trunk.enabled {
             false => HealthState::Disabled,
             true if has(HealthState::Up) => HealthState::Up,

@@ -126,7 +126,7 @@ fn a_greeting_is_recorded_heard_about_and_kept() {
 }
 
 #[test]
-fn somebody_who_dials_nothing_is_told_once_more_and_then_goodbye() {
+fn without_digits_the_prompt_is_repeated_once_before_the_end() {
     let (mut menu, _) = Menu::open(two());
     assert_eq!(short(&menu.hear(&IvrEvent::Played)), ["wait 10"]);
     assert_eq!(short(&menu.hear(&IvrEvent::Late)), [MAIN]);

@@ -1,7 +1,7 @@
 //! Voicemail: what takes the calls that nobody took, and what its owner dials to hear them (S72).
 //!
 //! [`deposit`] and [`menu`] are the two conversations, pure machines; this file says what they are made of, [`voicemail_session`] carries out what they
-//! want, [`taking`] follows recordings to their end, [`lamp`] tells phones how many messages there are.
+//! want, [`taking`] follows recordings to their end, [`target`] tells phones how many messages there are.
 
 mod action;
 pub(crate) mod deposit;

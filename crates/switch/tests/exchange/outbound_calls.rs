@@ -184,7 +184,7 @@ fn unreachable(pbx: &mut TestSwitch, n: u8) {
 
 fn host_health(pbx: &mut TestSwitch, host: usize) -> HealthState {
     match pbx.command(Command::Trunks) {
-        Reply::Trunks(all) => all[0].hosts[host].life,
+        Reply::Trunks(all) => all[0].hosts[host].health,
         other => panic!("{other:?}"),
     }
 }

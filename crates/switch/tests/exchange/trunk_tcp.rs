@@ -62,7 +62,7 @@ fn via(message: &Message) -> &str {
 
 fn host_health(pbx: &mut TestSwitch) -> Vec<HealthState> {
     match pbx.command(Command::Trunks) {
-        Reply::Trunks(all) => all[0].hosts.iter().map(|host| host.life).collect(),
+        Reply::Trunks(all) => all[0].hosts.iter().map(|host| host.health).collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -37,7 +37,7 @@ fn an_offer_that_cannot_be_met_is_refused_before_the_other_party_hears_of_it() {
                 pbx.in_dialog_request(&mut offerer, method, "", Some(&offer));
                 let refusal =
                     pbx.received(&offerer.phone).into_iter().find(|m| m.status().is_some_and(|s| s >= 200));
-                assert_eq!(refusal.as_ref().and_then(|m| m.status()), Some(488), "{method}, {what}");
+                assert_eq!(refusal.as_ref().and_then(sip::Message::status), Some(488), "{method}, {what}");
                 if method == "INVITE" {
                     pbx.ack_error(&offerer, &refusal.unwrap());
                 }

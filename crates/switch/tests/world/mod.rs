@@ -324,7 +324,7 @@ impl World {
                 OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed => Step::Outcome,
             },
             Output::Dial(..) => Step::Dial,
-            Output::Look(_, call) => {
+            Output::Poll(_, call) => {
                 let record = self.nodes[n].calls.get(call)?.record(call, self.at);
                 match record.status {
                     CallStatus::Ringing => Step::Ringing,
@@ -332,7 +332,7 @@ impl World {
                     _ => Step::Refused,
                 }
             }
-            Output::Sweep | Output::Find(..) => return None,
+            Output::Sweep | Output::Locate(..) => return None,
         })
     }
 
@@ -419,7 +419,7 @@ impl World {
 
     fn execute(&mut self, n: usize, output: Output) -> Input {
         match output {
-            Output::Find(key, _) => Input::Found(key, self.per_mille(500)),
+            Output::Locate(key, _) => Input::Located(key, self.per_mille(500)),
             Output::Claim { row, since } => {
                 let recurring_call =
                     self.recurring_calls.iter().find(|recurring_call| recurring_call.id == row.recurring);
@@ -440,15 +440,15 @@ impl World {
                 assert_eq!((current.state, &current.call), (OccurrenceState::Dialling, &Some(call.clone())));
                 Input::Dialled(key.clone(), self.dial(n, key, call))
             }
-            Output::Look(key, call) => {
+            Output::Poll(key, call) => {
                 let at = self.at;
                 let found = self.nodes[n].calls.get(&call).map(|found| Box::new(found.record(&call, at)));
-                Input::Looked(key, found)
+                Input::Polled(key, found)
             }
             Output::Sweep => {
                 let wall = now(self.at).wall;
                 let open = self.open.iter().map(|key| &self.rows[key]).filter(|row| row.lease_until <= wall);
-                Input::Forsaken(open.take(100).cloned().collect())
+                Input::Abandoned(open.take(100).cloned().collect())
             }
         }
     }
@@ -477,7 +477,7 @@ impl World {
             self.holds.entry(key.clone()).or_default().push(hold);
             self.rows.insert(key.clone(), row);
         }
-        let written = if may || current { WriteResult::Won } else { WriteResult::Lost };
+        let written = if may || current { WriteResult::Applied } else { WriteResult::Conflict };
         Input::Written(key, if failing { WriteResult::Failed } else { written })
     }
 
@@ -489,7 +489,7 @@ impl World {
         let silent = self.per_mille(self.faults.silent);
         if silent && self.per_mille(500) {
             *self.rejected.entry(key).or_default() += 1;
-            return Dialled::Silent;
+            return Dialled::NoReply;
         }
         let seconds = Duration::from_secs(1 + self.rng.below(40));
         let outcome = if self.per_mille(self.faults.busy) {
@@ -502,6 +502,6 @@ impl World {
         self.dialled.push((self.at, key.clone()));
         let call = SimCall { key, at: self.at, outcome, interrupted: None };
         assert!(self.nodes[n].calls.insert(id, call).is_none());
-        if silent { Dialled::Silent } else { Dialled::Placed }
+        if silent { Dialled::NoReply } else { Dialled::Placed }
     }
 }

@@ -208,7 +208,7 @@ impl TrunkHostStatusView {
             uri: host.uri.clone(),
             address: host.address.to_string(),
             transport: host.transport,
-            state: host.life.as_str(),
+            state: host.health.as_str(),
             last_status: host.status,
             round_trip_ms: host.round_trip.map(|time| time.as_secs_f64() * 1000.0),
             checked_at: host.checked_at.map(|at| at.to_string()),
