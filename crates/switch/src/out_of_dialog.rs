@@ -56,7 +56,7 @@ impl Core {
         lines.clear();
         lines
             .add("Allow", METHODS)
-            .add("Accept", "application/sdp")
+            .add("Accept", "application/sdp, multipart/mixed")
             .add("Allow-Events", crate::mwi::PACKAGE)
             .add("Supported", "100rel, timer, path");
         self.endpoint.respond_stateless(now, request, Reply::new(200).lines(&lines), &mut self.sip_out);

@@ -41,7 +41,7 @@ impl Headers {
     }
 
     /// Append the lines of `lines`.
-    pub(crate) fn extend(&mut self, lines: &Headers) -> &mut Self {
+    pub fn extend(&mut self, lines: &Headers) -> &mut Self {
         self.text.extend_from_slice(&lines.text);
         self
     }

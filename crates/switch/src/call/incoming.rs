@@ -36,10 +36,6 @@ pub(crate) struct Caller {
     pub(crate) hidden: bool,
 }
 
-pub(crate) fn is_sdp(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|t| t.trim().eq_ignore_ascii_case("application/sdp"))
-}
-
 impl Call {
     /// Lead a call whose caller is there to where it was routed.
     pub(crate) fn route_call(&mut self, cx: &mut Cx<'_>, route: Route) {

@@ -32,7 +32,7 @@ use base::{Instant, Now, Timestamp};
 use bytes::Bytes;
 use model::dialplan::{Application, Route};
 use model::{CallRecord, Cause, LegRecord, LegRole, TrunkId};
-use sip::{Hop, SessionId};
+use sip::{Headers, Hop, SessionId};
 
 use crate::ladder::Ladder;
 use crate::ports::Port;
@@ -181,6 +181,15 @@ impl Phase {
     }
 }
 
+/// The location of an emergency caller (RFC 6442).
+#[derive(Debug)]
+pub(crate) struct Location {
+    /// Geolocation, and whether a server may route by it.
+    pub(crate) headers: Headers,
+    /// Body parts beside the SDP: PIDF-LO.
+    pub(crate) parts: Vec<sip::BodyPart>,
+}
+
 /// A call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -212,6 +221,8 @@ pub(crate) struct Call {
     pub(crate) channel: Option<TrunkId>,
     /// It calls for help: nothing counts it, and nothing stands in its way (security.md row 31).
     pub(crate) help: bool,
+    /// Where an emergency caller is, as its phone says; passed on to the trunk.
+    pub(crate) location: Option<Box<Location>>,
     /// How it came to where it is.
     pub(crate) routing: routing::Routing,
     /// What it is to say, where it is an announcement.
@@ -237,6 +248,7 @@ impl Call {
             outbound: OutboundAttempts::default(),
             channel: None,
             help: false,
+            location: None,
             routing: routing::Routing::default(),
             announcement: None,
         }

@@ -6,11 +6,10 @@ use base::Now;
 use media::sdp::SessionDescription;
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{CallDirection, CallRecord, CallStatus, Cause, DialledNumber, LegRole, TraceStep, Trunk, trunk};
-use sip::{HeaderName, Incoming, Message, Uri};
+use sip::{HeaderName, Headers, Incoming, Message, Uri};
 
-use crate::call::incoming::is_sdp;
 use crate::call::routing::Routing;
-use crate::call::{Call, Caller, Leg, Phase, diversion};
+use crate::call::{Call, Caller, Leg, Location, Phase, diversion};
 use crate::features::Read;
 use crate::out_of_dialog::Rejection;
 use crate::switch::Switch;
@@ -87,8 +86,13 @@ impl Switch {
             return self.core.reject(now, &request, &Rejection::cause(Cause::Overload));
         };
         let sip_call_id = request.message.call_id().to_string();
-        let body = request.message.body();
-        let is_sdp = request.message.header(HeaderName::ContentType).is_some_and(is_sdp);
+        let parts = request.message.body_parts();
+        let mut headers = Headers::new();
+        for name in ["Geolocation", "Geolocation-Routing"] {
+            if let Some(value) = request.message.header_named(name) {
+                headers.add(name, value);
+            }
+        }
         let invite = request.message.bytes().clone();
         let (hops_left, before) =
             (Switch::hops_left(&request), diversion::count_diversions(&request.message));
@@ -99,10 +103,10 @@ impl Switch {
         };
         self.core.counters.calls_started += 1;
         let mut stream = self.core.open_stream(hop, port, out);
-        let offer = match body.is_empty() {
-            true => None, // a late offer: ours goes with the 200
-            false if is_sdp => Some(SessionDescription::parse(&body)),
-            false => Some(Err(media::sdp::SdpError::NoAudio)),
+        // Without SDP the offer is ours, and goes with the 200. The SDP may be one part of several (RFC 5621).
+        let offer = match &parts {
+            Ok(parts) => parts.sdp.as_ref().map(|sdp| SessionDescription::parse(sdp)),
+            Err(_) => Some(Err(media::sdp::SdpError::NoAudio)),
         };
         let malformed = matches!(offer, Some(Err(_)));
         stream.theirs = offer.and_then(Result::ok);
@@ -118,6 +122,9 @@ impl Switch {
                 parties: caller.aor.into_iter().collect(),
                 channel: caller.channel,
                 help: caller.help,
+                location: caller.help.then(|| {
+                    Box::new(Location { parts: parts.map_or_else(|_| Vec::new(), |p| p.others), headers })
+                }),
                 routing: Routing {
                     visited_extensions,
                     prior_diversions: before,

@@ -162,7 +162,7 @@ impl Core {
         let to = format!("<{}>", uri.as_str());
         let mut request = Request::new(Method::Options, Target { uri, hop, route: Vec::new() }, from, to);
         request.patience = Some(PATIENCE);
-        request.lines.add("Accept", "application/sdp");
+        request.lines.add("Accept", "application/sdp, multipart/mixed");
         let id = self.endpoint.request(now, request, &mut self.sip_out);
         let asked = Asked::Probe { trunk: trunk.id.clone(), host: address, sent: now.instant };
         self.trunks.asked.insert(id, asked);

@@ -57,6 +57,9 @@ impl Call {
                 ANONYMOUS.to_owned()
             }
         };
+        if let Some(location) = call.location.as_ref().filter(|_| way.outside.is_emergency) {
+            lines.extend(&location.headers);
+        }
         call.diversion_headers_for_trunk(
             &spot.trunk,
             way.step.as_ref(),
@@ -80,7 +83,10 @@ impl Call {
             max_forwards,
         };
         stream.ours = Some(offer);
-        let Some(session) = cx.core.endpoint.connect(cx.now, connect, &mut cx.core.sip_out) else {
+        let location = call.location.as_ref().filter(|_| way.outside.is_emergency);
+        let parts = location.map_or(&[][..], |location| location.parts.as_slice());
+        let Some(session) = cx.core.endpoint.connect_with_parts(cx.now, connect, parts, &mut cx.core.sip_out)
+        else {
             let command = media::MediaCommand::Close { stream: stream.id };
             cx.out.push(Output::Media { worker: port.worker, command });
             return None;

@@ -166,3 +166,35 @@ fn emergency_numbers_come_from_the_country_or_the_configuration() {
     };
     assert_eq!(pbx.command(Command::Originate(originate_params)), Reply::Refused(Cause::EmergencyNotAllowed));
 }
+
+#[test]
+fn the_location_of_the_caller_reaches_the_trunk_and_nobody_else() {
+    let multipart = format!(
+        "--b1\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b1\r\nContent-Type: application/pidf+xml\r\n\
+         Content-ID: <here@phone>\r\n\r\n<presence/>\r\n--b1--\r\n",
+        offer()
+    );
+    let lines = "Content-Type: multipart/mixed; boundary=b1\r\nGeolocation: <cid:here@phone>\r\nGeolocation-Routing: yes\r\n";
+    let mut pbx = TestSwitch::open();
+    pbx.add_trunk(&trunk("one", &[1]), &[1]);
+    let (ana, benito) = (pbx.phone("1001"), pbx.phone("1002"));
+    pbx.register(&benito);
+    pbx.call_with(&ana, "112", Some(&multipart), lines);
+    let invite = pbx.expect_trunk_invite(1).invite;
+    let parts = invite.body_parts().unwrap();
+    assert!(parts.sdp.is_some_and(|sdp| sdp.starts_with(b"v=0")), "ours, not the phone's");
+    assert_eq!(parts.others.len(), 1);
+    assert_eq!(
+        (parts.others[0].content_type.as_str(), &parts.others[0].body[..]),
+        ("application/pidf+xml", &b"<presence/>"[..])
+    );
+    assert_eq!(invite.header_named("Geolocation"), Some("<cid:here@phone>"));
+    assert_eq!(invite.header_named("Geolocation-Routing"), Some("yes"));
+
+    // The same INVITE to an extension: its SDP is used, and the location stays with us.
+    pbx.call_with(&ana, "1002", Some(&multipart), lines);
+    let invite = pbx.expect_invite(&benito).invite;
+    let parts = invite.body_parts().unwrap();
+    assert!(parts.sdp.is_some() && parts.others.is_empty());
+    assert_eq!(invite.header_named("Geolocation"), None);
+}

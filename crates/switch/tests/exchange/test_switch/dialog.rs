@@ -205,7 +205,8 @@ fn write(
     sdp: Option<&str>,
 ) -> String {
     let body = sdp.unwrap_or_default();
-    let kind = if sdp.is_some() { "Content-Type: application/sdp\r\n" } else { "" };
+    let own = lines.contains("Content-Type:");
+    let kind = if sdp.is_some() && !own { "Content-Type: application/sdp\r\n" } else { "" };
     format!(
         "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch};rport\r\nMax-Forwards: 70\r\n\
          From: {local}\r\nTo: {remote}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\nContact: {contact}\r\n\
