@@ -117,7 +117,7 @@ fn unknown_audio_files_are_moved_aside_and_reported() {
         events["events"].as_array().and_then(|events| events.first().cloned())
     });
     assert_eq!(event["data"]["moved"], 1, "{event}");
-    assert!(server.log().contains("this database does not know"), "{}", server.log());
+    assert!(server.log().contains("unknown to this database"), "{}", server.log());
 }
 
 #[test]
