@@ -1,8 +1,8 @@
-//! Announcements (S86): a recurring call that rings its destination, says something to whoever answers, and ends. Where nobody answers at an
-//! extension of ours, its mailbox may get it as a message.
+//! Announcements (S86): a recurring call that rings its destination, plays a clip to the callee and ends. If a local extension does not answer,
+//! the clip may be stored in its mailbox as a message.
 //!
-//! Nobody calls, so leg 0 is the house itself: up from the first moment, without dialog and without port. All that rings, forwards and finds
-//! ways outside is that of any other call whose caller hears us already.
+//! The call has no caller: leg 0 is a placeholder without SIP session or RTP port, in state `Up` from the start. Ringing, forwarding and
+//! outbound routing are those of any other call whose caller leg is up.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use crate::ports::Port;
 use crate::voicemail::{Clip, Prompt, VoicemailEffect};
 use crate::{Output, State};
 
-/// How long reading the audio, or writing the message, may take.
+/// Time limit for loading the audio, and for storing the message.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How much later than a clip's length its end may be told.
+/// How long after the end of a clip its playback-finished event may arrive.
 const GRACE: Duration = Duration::from_secs(5);
-/// Silence before the first word: a receiver is on its way to the ear.
+/// Silence before the clip, in samples at 8 kHz (500 ms): the callee is still lifting the receiver.
 const LEAD_IN: usize = 8 * 500;
 
-/// The session and the stream of the house's own leg: nobody has ever such ones.
+/// Session id and stream id of a placeholder leg; never allocated to a real one.
 const PLACEHOLDER: (SessionId, StreamId) = (SessionId(u64::MAX), StreamId(u32::MAX));
 
-/// What a call is to say.
+/// Announcement of a call.
 #[derive(Debug)]
 pub(crate) struct AnnouncementState {
-    /// Names what the shell was asked for.
+    /// Matches the shell's answer to the request for audio or storage.
     pub(crate) token: u64,
-    /// What is said; `None` until it has been read.
+    /// The audio; `None` until it has been loaded.
     clip: Option<Clip>,
-    /// Where nobody answers it goes into the mailbox.
+    /// On no answer, store the clip in the mailbox.
     into_box: bool,
 }
 
@@ -49,7 +49,7 @@ impl AnnouncementState {
 }
 
 impl Leg {
-    /// Whether this is the house's own end of a call that nobody makes.
+    /// Whether this is the placeholder leg of a call without a caller.
     pub(crate) fn is_placeholder(&self) -> bool {
         self.session == PLACEHOLDER.0
     }
@@ -88,14 +88,14 @@ impl Leg {
 }
 
 impl Call {
-    /// Whether a call is an announcement that goes by this token, and is not over.
+    /// Whether the call is an announcement with this token and has not been released.
     pub(crate) fn announces(&self, token: u64) -> bool {
         let live = Some(self).filter(|call| !matches!(call.phase, Phase::Released { .. }));
         live.and_then(|call| call.announcement.as_ref())
             .is_some_and(|announcement| announcement.token == token)
     }
 
-    /// Ring, now that there is something to say.
+    /// The audio has been loaded: route the call. Without audio it is released with [`Cause::AudioMissing`].
     pub(crate) fn audio_is_read(&mut self, cx: &mut Cx<'_>, clip: Option<Clip>) {
         let Phase::LoadingAudio(route) = &self.phase else { return };
         let route = route.clone();
@@ -111,7 +111,7 @@ impl Call {
         self.route_call(cx, route);
     }
 
-    /// Somebody answered.
+    /// The callee on leg `index` answered: play the clip to it.
     pub(crate) fn speak(&mut self, cx: &mut Cx<'_>, index: usize) {
         let Some(clip) = self.announcement.as_ref().and_then(|announcement| announcement.clip.clone()) else {
             return;
@@ -126,7 +126,7 @@ impl Call {
         self.set_timer(cx, cx.now.instant + length + GRACE);
     }
 
-    /// Nobody answered: the mailbox of the extension that has the call gets it, where that was wanted.
+    /// No answer: store the clip in the mailbox of `extension` if requested, else release the call with `cause`.
     pub(crate) fn not_heard(&mut self, cx: &mut Cx<'_>, cause: Cause, extension: Option<Arc<Extension>>) {
         let announcement = self.announcement.as_ref().filter(|announcement| announcement.into_box);
         let (Some(extension), Some(announcement)) = (extension, announcement) else {

@@ -1,4 +1,4 @@
-//! Ringing and answering: what the called phones say, and what the caller is told of it.
+//! Ringing and answering: responses of the callees, and the responses to the caller that follow from them.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ impl Call {
             leg.state = LegState::Ringing;
         }
         if self.is_up() {
-            return; // it was let go, and voicemail has the caller
+            return; // this leg was cancelled; voicemail, for instance, has answered the caller
         }
         self.record.status = CallStatus::Ringing;
         if !matches!(self.phase, Phase::Dialling) || index == 0 {
-            return; // the device of a click-to-call rings: nobody else listens yet
+            return; // the device of a click-to-call rings: there is no other leg to notify yet
         }
         if begins {
             let note = CallEvent::Ringing { call: self.record.id.clone(), at: self.time(cx.now) };
@@ -44,8 +44,8 @@ impl Call {
         self.tell_caller(cx, index, status, early);
     }
 
-    /// Pass ringing, or early media, to a caller that waits for an answer. What the phone with the early media says last counts: a 180 after a 183
-    /// lets the caller's phone make its own ringback where no media flows (RFC 3960 §3.2).
+    /// Send ringing, or early media, to a caller that waits for an answer. The latest response of the leg with early media counts: a 180 after a
+    /// 183 lets the caller's phone generate local ringback while no media flows (RFC 3960 §3.2).
     fn tell_caller(&mut self, cx: &mut Cx<'_>, index: usize, status: u16, early: bool) {
         let (Some(caller), Some(callee)) = (self.legs.first(), self.leg(index)) else { return };
         let (session, rang, has_answer) =
@@ -57,7 +57,7 @@ impl Call {
         let heard = Some(&*self).and_then(|c| c.leg(c.routing.early_media_leg?));
         let silent = heard.is_some_and(|leg| !matches!(leg.state, LegState::Trying | LegState::Ringing));
         if early && has_answer && silent {
-            self.hear(cx, index); // the phone that was heard before was let go
+            self.hear(cx, index); // the leg whose early media was played before no longer rings
         }
         let can_hear = early && !has_answer && self.legs.first().is_some_and(|l| l.stream.theirs.is_some());
         if can_hear && let Ok(answer) = self.answer_offer(cx, 0, partner.as_ref()) {
@@ -77,7 +77,7 @@ impl Call {
         }
     }
 
-    /// Let the caller hear what a phone sends before it answers.
+    /// Play the early media of leg `index` to the caller.
     fn hear(&mut self, cx: &mut Cx<'_>, index: usize) {
         self.routing.early_media_leg = Some(index);
         let Some(source) = self.leg(index).map(|leg| Source::Stream(leg.stream.id)) else { return };
@@ -96,7 +96,7 @@ impl Call {
             || matches!(self.phase, Phase::RingingDevice(_));
         let leaving = self.leg(index).is_none_or(|leg| leg.state == LegState::Terminating);
         if !wanted || leaving {
-            // Another phone was quicker, or the caller has gone: CANCEL and 200 crossed, and the endpoint says BYE.
+            // Another leg was answered first, or the caller has gone: CANCEL and 200 crossed, and the endpoint sends BYE.
             return self.hangup_leg(cx, index, Cause::Cancelled);
         }
         if let Some(leg) = self.legs.get_mut(index) {
@@ -118,7 +118,7 @@ impl Call {
         self.bridge(cx, index);
     }
 
-    /// A callee answered: the others are let go, the caller is answered, and the two hear each other.
+    /// A callee answered: cancel the other legs, answer the caller, and bridge the two.
     fn bridge(&mut self, cx: &mut Cx<'_>, index: usize) {
         let others = self.legs.len();
         for other in (1..others).filter(|other| *other != index) {
@@ -141,11 +141,11 @@ impl Call {
         self.up(cx);
     }
 
-    /// Answer the caller's INVITE, where it waits for that. `false` where nothing goes with what it offered.
+    /// Answer the caller's INVITE unless already answered. `false` if no answer or offer can be made for it.
     pub(crate) fn answer_caller(&mut self, cx: &mut Cx<'_>, partner: Option<usize>) -> bool {
         let Some(caller) = self.leg(0) else { return false };
         if caller.state == LegState::Up {
-            return true; // a click-to-call's device answered long ago
+            return true; // the device of a click-to-call, or a placeholder
         }
         let session = caller.session;
         let theirs = partner.and_then(|i| self.leg(i)).map(|leg| &leg.stream);
@@ -156,7 +156,7 @@ impl Call {
         } else if caller.stream.theirs.is_some() {
             self.answer_offer(cx, 0, negotiated.as_ref()).ok()
         } else {
-            self.make_offer(cx, 0, like.as_ref()) // a late offer: its answer comes with the ACK
+            self.make_offer(cx, 0, like.as_ref()) // delayed offer: the ACK carries the answer
         };
         let Some(sdp) = sdp else { return false };
         cx.core.endpoint.accept(cx.now, session, Some(sdp), &mut cx.core.sip_out);
@@ -167,16 +167,16 @@ impl Call {
         if let Some(record) = self.legs.first_mut().map(|leg| &mut leg.record) {
             record.answered_at = Some(at);
         }
-        // Before the ACK: the phone believes the call to be up as soon as our 200 is on its way.
+        // Before the ACK: the phone may consider the call established as soon as our 200 is sent.
         self.journal_leg(cx, 0);
         true
     }
 
-    /// An application answers by itself.
+    /// Connect the call to an application, which answers it.
     pub(crate) fn serve(&mut self, cx: &mut Cx<'_>, application: model::dialplan::Application) {
         use model::dialplan::Application;
         if self.announcement.is_some() {
-            return self.release(cx, Cause::Refused); // forwarded to where nobody listens
+            return self.release(cx, Cause::Refused); // an announcement that was forwarded to an application
         }
         if matches!(application, Application::Voicemail | Application::AnyVoicemail) {
             return self.call_menu(cx, application);
@@ -205,7 +205,7 @@ impl Call {
         self.auto_record(cx);
     }
 
-    /// The ACK of our 200 is here; where the offer was ours it carries the answer.
+    /// The ACK of our 200 was received; if the 200 carried our offer, the ACK carries the answer.
     pub(crate) fn confirmed(&mut self, cx: &mut Cx<'_>, index: usize, sdp: Option<Bytes>) {
         let Some(leg) = self.leg(index) else { return };
         let owed = leg.stream.ours.is_some() && leg.stream.negotiated.is_none();
@@ -221,7 +221,7 @@ impl Call {
         }
     }
 
-    /// Write down what a leg's phone must be told goodbye with after a crash, and what the call's record says of it then.
+    /// Journal a leg's dialog, to send BYE after a crash, and its entry in the call record.
     fn journal_leg(&self, cx: &mut Cx<'_>, index: usize) {
         let Some(leg) = self.leg(index) else { return };
         let Some(dialog) = cx.core.endpoint.dialog(leg.session) else { return };

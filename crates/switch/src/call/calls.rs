@@ -1,4 +1,4 @@
-//! The table of calls, and lists of them for the API.
+//! The table of calls, and the lists of calls for the API.
 
 use std::cell::Cell;
 
@@ -9,18 +9,18 @@ use slab::Slab;
 use super::{Call, CallIndex, CallKey};
 use crate::{CallPlace, CallsOf, limits};
 
-/// All calls, by key. What finds a key is the [`CallIndex`].
+/// All calls, by key. Keys are looked up in [`CallIndex`].
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     slab: Slab<Call>,
-    /// Of the next call.
+    /// Serial number of the latest call.
     serial: u64,
-    /// Entries that lists have passed: see [`crate::Switch::steps`].
+    /// Number of entries visited by lists; see [`crate::Switch::steps`].
     steps: Cell<u64>,
 }
 
 impl Calls {
-    /// Begin a call.
+    /// Add a call to the table and to the index, and return its key.
     pub(crate) fn insert(&mut self, now: Now, index: &mut CallIndex, mut call: Call) -> CallKey {
         self.serial += 1;
         let entry = self.slab.vacant_entry();
@@ -30,7 +30,7 @@ impl Calls {
         entry.insert(call).key
     }
 
-    /// Take out a call of which nothing is left.
+    /// Remove a finished call from the table and from the index. `None` if the key finds no call.
     pub(crate) fn remove(&mut self, index: &mut CallIndex, key: CallKey) -> Option<Call> {
         self.get(key)?;
         let call = self.slab.try_remove(key.slot as usize)?;
@@ -46,7 +46,7 @@ impl Calls {
         self.slab.get_mut(key.slot as usize).filter(|call| call.key == key)
     }
 
-    /// Calls that are not released, newest first: those behind the place `after`, and no more than `limit`.
+    /// Records of the calls that are not released, newest first: those after the position `after`, at most `limit` (and [`limits::CALLS_LISTED`]).
     pub(crate) fn list(
         &self,
         index: &CallIndex,

@@ -1,4 +1,4 @@
-//! What a forwarded call says of its way: Diversion (RFC 5806) and History-Info (RFC 7044), written and counted.
+//! Diversions of a call, and the headers Diversion (RFC 5806) and History-Info (RFC 7044): generated for outgoing legs, counted on incoming INVITEs.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub(crate) enum DiversionReason {
     NoAnswer,
     Unreachable,
     DoNotDisturb,
-    /// The phone said so (302).
+    /// The phone answered with a redirect (3xx).
     Deflected,
     FollowMe,
 }
@@ -71,19 +71,19 @@ impl DiversionReason {
     }
 }
 
-/// One step of a call's way.
+/// One diversion of a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Diversion {
-    /// The number of the extension that passed it on.
+    /// Number of the extension that diverted the call.
     pub(crate) from: String,
-    /// Where to.
+    /// Number that it was diverted to.
     pub(crate) to: String,
     pub(crate) why: DiversionReason,
 }
 
 impl Call {
-    /// The lines that a leg carries: the newest Diversion first, the oldest entry of History-Info first. `and` is a step that only this
-    /// leg takes.
+    /// Diversion and History-Info for a leg: the newest Diversion first, the oldest entry of History-Info first. `and` is a diversion that
+    /// applies to this leg only. Empty without diversions.
     pub(crate) fn diversion_headers(&self, domain: &str, and: Option<&Diversion>) -> Headers {
         let mut lines = Headers::new();
         let steps: Vec<&Diversion> = self.routing.diversions.iter().chain(and).collect();
@@ -108,8 +108,8 @@ impl Call {
 }
 
 impl Call {
-    /// The same for a carrier whose trunk is to hear of it. It knows no numbers of the house: an extension appears by its DID there, else by
-    /// the trunk's own number, else not at all. `called` is what is dialled there, and at which host.
+    /// The same for a trunk, if its settings enable `diversion`. The carrier knows no internal numbers: an extension appears by its DID on this
+    /// trunk, else by the trunk's caller number, else not at all. `called` is the number dialled on the trunk and the carrier's host.
     pub(crate) fn diversion_headers_for_trunk(
         &self,
         trunk: &Trunk,
@@ -155,7 +155,7 @@ impl Call {
     }
 }
 
-/// How often an INVITE says that it was diverted before it came here: whichever of the two headers says more.
+/// How often an INVITE was diverted before it arrived here, by its Diversion counters or its History-Info entries: the larger of the two.
 pub(crate) fn count_diversions(invite: &Message) -> usize {
     let (mut diverted, mut retargeted) = (0_usize, 0);
     for (name, value) in invite.all_headers() {

@@ -1,4 +1,4 @@
-//! What happens in a session, handed to the verb that it concerns; and what a call's timer means.
+//! Session events of a call: INFO, the end of a session and of a branch; and the expiry of a call's timer.
 
 use model::Cause;
 use sip::Termination;
@@ -8,11 +8,11 @@ use crate::core::Cx;
 use super::{Call, LegState, PendingReinvite, Phase};
 use crate::limits;
 
-/// What an INFO may carry from one party to the other.
+/// Content types of the INFO requests that are relayed to the other party.
 const PASSED_INFO: [&str; 3] =
     ["application/dtmf-relay", "application/dtmf", "application/media_control+xml"];
 
-/// What an end means for the record: `None` where it was ours.
+/// Cause and SIP status for the call record; both `None` if we ended the session.
 fn cause_of(ended: &Termination) -> (Option<Cause>, Option<u16>) {
     match ended {
         Termination::Local => (None, None),
@@ -26,7 +26,7 @@ fn cause_of(ended: &Termination) -> (Option<Cause>, Option<u16>) {
     }
 }
 
-/// Which refusal of several says most to the caller (after RFC 3261 §16.7 step 6).
+/// Rank of a cause when the most significant failure of several branches is chosen (after RFC 3261 §16.7 step 6); higher wins.
 fn weight(cause: Cause) -> u8 {
     if cause == Cause::Declined {
         5
@@ -42,8 +42,8 @@ fn weight(cause: Cause) -> u8 {
 }
 
 impl Call {
-    /// INFO goes to the other party as it came: DTMF of phones that send it so, and a wish for a picture. What else somebody may write
-    /// there is nothing that the other phone has to read.
+    /// Relay an INFO unchanged to the other party: DTMF of phones that send it in INFO, and fast picture updates. Other content types,
+    /// bodies with non-printable or non-ASCII bytes, and bodies longer than [`limits::INFO_BYTES`] are dropped.
     pub(crate) fn pass_info(&mut self, cx: &mut Cx<'_>, index: usize, content_type: &str, body: &[u8]) {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         let known = PASSED_INFO.iter().any(|passed| passed.eq_ignore_ascii_case(kind));
@@ -76,7 +76,7 @@ impl Call {
             Phase::Released { .. } => self.finish_if_done(cx),
             Phase::Dialling if index > 0 => match self.outbound.of_leg(index) {
                 Some(way) => self.trunk_leg_ended(cx, way, ended),
-                // One that we let go ourselves: the call is elsewhere by now.
+                // A leg that we cancelled ourselves: the call has moved on.
                 None if was_let_go => {}
                 None => self.on_callee_failed(cx, cause, status),
             },
@@ -86,7 +86,7 @@ impl Call {
                     self.trunk_leg_ended(cx, way, ended);
                 }
             }
-            // A leg that lost its fork says goodbye: nothing to the call.
+            // A leg that lost the fork has ended: no effect on the call.
             Phase::Bridged(a, b) if index != a && index != b => {}
             Phase::Voicemail(_) | Phase::StoringMessage if index > 0 => {}
             Phase::Announcing(to) if index != to => {}
@@ -102,7 +102,7 @@ impl Call {
         }
     }
 
-    /// One of the phones that ring refused: the call goes on while another rings, unless it speaks for all of them (6xx).
+    /// A ringing phone refused: the call continues while another one rings, unless the response is a global failure (6xx).
     fn on_callee_failed(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, status: Option<u16>) {
         let cause = cause.unwrap_or(Cause::Unreachable);
         match status {
@@ -111,8 +111,8 @@ impl Call {
         }
     }
 
-    /// A phone that rang, or a way outside, will not answer any more: the call goes on while another may. A carrier's 6xx comes here too: it
-    /// speaks of one number, and is said of those that the carrier does not serve.
+    /// A callee leg or an outbound attempt failed: the call continues while another branch may answer. A carrier's 6xx is handled here too: it
+    /// applies to one number, and carriers send it for numbers that they do not serve.
     pub(crate) fn on_branch_failed(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         let heavier = |before| if weight(cause) > weight(before) { cause } else { before };
         let best_cause = self.best_cause.map_or(cause, heavier);

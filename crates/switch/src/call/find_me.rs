@@ -1,5 +1,5 @@
-//! Follow-me: an extension's owner is looked for at several numbers, one after the other or at all of them at once. The first who answers
-//! has the call. What those numbers would do with calls of their own (forwarding, a follow-me) is not done.
+//! Follow-me: an extension rings several numbers, one after the other or all at once. The first callee to answer gets the call. Forwarding and
+//! follow-me settings of those numbers are not applied.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use super::LegState;
 use super::diversion::{Diversion, DiversionReason};
 use crate::trunk::AttemptId;
 
-/// A follow-me that is under way.
+/// A follow-me in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct RingSequence {
     extension: Arc<Extension>,
     mode: FollowMode,
-    /// What has not been rung yet.
+    /// Steps that have not been rung yet.
     left: VecDeque<FollowStep>,
-    /// What rings, and until when.
+    /// Ringing branches, each with its deadline.
     ringing: Vec<(Branch, Instant)>,
 }
 
-/// Something that rings for a follow-me.
+/// A ringing branch of a follow-me.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Branch {
-    /// A phone of the house.
+    /// Index of a leg to a registered contact.
     Leg(usize),
-    /// A number outside, whichever of the carriers' hosts is asked.
+    /// An outbound attempt, independent of the carrier host that it currently tries.
     Outbound(AttemptId),
 }
 
 impl Call {
-    /// Begin to look for the owner of an extension.
+    /// Start the follow-me of an extension.
     pub(crate) fn follow(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>, follow_me: FollowMe) {
         let count = follow_me.numbers.len();
         let how = match follow_me.mode {
@@ -55,7 +55,7 @@ impl Call {
         self.ring_next(cx);
     }
 
-    /// Ring the next number of a follow-me, or all that are left; where none rings any more, nobody took the call.
+    /// Ring the next number of a follow-me (sequential), or all that are left (simultaneous). If nothing rings after that, the call is not answered.
     fn ring_next(&mut self, cx: &mut Cx<'_>) {
         loop {
             let Some(ring_sequence) = self.ring_sequence() else { return };
@@ -88,8 +88,8 @@ impl Call {
         self.routing.ring_sequence.as_mut()
     }
 
-    /// Ring one number of a follow-me, by the same policy and limits as if the extension forwarded to it. The way outside is named, where it
-    /// leads there.
+    /// Ring one number of a follow-me, under the same policy and limits as if the extension forwarded to it. Returns the outbound attempt if the
+    /// number is routed to a trunk.
     fn ring_step(
         &mut self,
         cx: &mut Cx<'_>,
@@ -121,7 +121,7 @@ impl Call {
         None
     }
 
-    /// Ring what a number of a follow-me leads to inside the house.
+    /// Ring a local target of a follow-me: an extension or a user name.
     fn ring_route(&mut self, cx: &mut Cx<'_>, route: &Route, way: &Diversion) {
         let rang = match route {
             Route::Extension(extension) => {
@@ -135,7 +135,7 @@ impl Call {
                 self.ring_phones(cx, &extension.username, number, Some(way))
             }
             Route::Username(username) => self.ring_phones(cx, username, username, Some(way)),
-            // Nobody can be met in an application; the outside is rung where it was found.
+            // An application is not a target; `ring_step` has handled a trunk.
             Route::Application(_) | Route::Trunk(_) => Err(Cause::Refused),
             Route::Refused(cause) => {
                 self.push_trace("follow_me", format!("{} is not rung: {}", way.to, cause.code()));
@@ -145,12 +145,12 @@ impl Call {
         self.note_failure(rang.err());
     }
 
-    /// A number of a follow-me did not even ring: what the caller is told if nobody else takes the call.
+    /// A number of a follow-me did not ring: keep its cause for the caller, unless there is one already.
     fn note_failure(&mut self, cause: Option<Cause>) {
         self.best_cause = self.best_cause.or(cause);
     }
 
-    /// The timer of a call that dials: what has rung for its time is let go, and the next numbers are rung.
+    /// Ring timer of a call in [`super::Phase::Dialling`]: branches past their deadline are cancelled, and the next numbers are rung.
     pub(crate) fn on_ring_timeout(&mut self, cx: &mut Cx<'_>) {
         let Some(ring_sequence) = self.ring_sequence() else {
             return self.on_no_answer(cx, Cause::NoAnswer);
@@ -172,7 +172,7 @@ impl Call {
         self.ring_next(cx);
     }
 
-    /// Let go of a number outside that rings, or that is still on its way there.
+    /// Cancel an outbound attempt, and its leg if it has one.
     fn cancel_outbound(&mut self, cx: &mut Cx<'_>, way: AttemptId, cause: Cause) {
         let leg = self.outbound.leg_of(way);
         self.drop_attempt(cx, way);
@@ -181,7 +181,7 @@ impl Call {
         }
     }
 
-    /// Nobody answers any more of those that were rung: whether a follow-me goes on.
+    /// No branch can answer any more: whether a follow-me continues. If so, its next numbers are rung.
     pub(crate) fn has_more_targets(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(ring_sequence) = &mut self.routing.ring_sequence else { return false };
         let rings = |branch: Branch| match branch {

@@ -1,5 +1,5 @@
-//! Phones whose connection broke: a call for one waits a moment for it to come back by registering, and a call that rings its other
-//! phones meanwhile lets it join.
+//! Flow recovery (RFC 5626): a call to a binding whose connection closed waits up to [`limits::FLOW_RETURN`] for the phone to register again,
+//! then adds it as a branch of the fork.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::{LegState, Phase};
 use crate::limits;
 use crate::location::Contact;
 
-/// Whom a call waits for.
+/// The user name for whose phones a call waits.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingFlow {
     pub(super) username: Arc<str>,
-    /// The number in To of the legs that are still to be made.
+    /// The number in To of the legs to be added.
     number: String,
     ring_seconds: u64,
-    /// No longer than this.
+    /// End of the wait.
     until: Instant,
 }
 
 impl Call {
-    /// Ring the contacts that have come back; where no other phone rings, the timer is theirs.
+    /// Ring the contacts that have registered again. If no other phone rings, their ring time sets the call's timer.
     pub(crate) fn rejoin(&mut self, cx: &mut Cx<'_>, awaited: &PendingFlow) {
         let contacts = self.not_rung(cx, &awaited.username);
         if awaited.until < cx.now.instant || contacts.is_empty() {
@@ -38,7 +38,7 @@ impl Call {
         }
     }
 
-    /// Remember that a call's fork may still grow. Where nobody rings meanwhile its timer is that of the waiting.
+    /// Wait for closed flows of `username`, whose contacts may join the fork. If no phone rings, the call's timer is set to the end of the wait.
     pub(crate) fn await_flow(
         &mut self,
         cx: &mut Cx<'_>,
@@ -56,7 +56,8 @@ impl Call {
         }
     }
 
-    /// A call's timer rang: where it only waited for a phone that did not come back, the call ends. `false` where it was another timer.
+    /// The call's timer expired: if the call only waited for a flow that did not recover, it continues as unreachable. `false` if the timer had
+    /// another purpose.
     pub(crate) fn on_flow_timeout(&mut self, cx: &mut Cx<'_>) -> bool {
         let dialling = matches!(self.phase, Phase::Dialling);
         if cx.core.index.stop_returning(self.key).is_none() || !dialling || self.is_ringing() {
@@ -71,7 +72,7 @@ impl Call {
         self.legs.iter().skip(1).any(rings)
     }
 
-    /// The contacts of a user name that no leg of the call was sent to.
+    /// The reachable contacts of a user name that no leg of the call was sent to. Empty unless the call is in [`Phase::Dialling`].
     fn not_rung(&self, cx: &Cx<'_>, username: &str) -> Vec<Contact> {
         let Some(call) = Some(self).filter(|call| matches!(call.phase, Phase::Dialling)) else {
             return Vec::new();

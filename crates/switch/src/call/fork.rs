@@ -1,4 +1,4 @@
-//! Parallel forking: one leg for each contact of the called one; the first answer wins.
+//! Parallel forking: one leg for each contact of the callee; the first answer wins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use super::{Leg, LegState, Phase};
 use crate::location::Contact;
 use crate::{Output, limits};
 
-/// From of a caller who does not want to be shown (RFC 3323 §4.1.1.3).
+/// From of a caller who withholds the number (RFC 3323 §4.1.1.3).
 pub(crate) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
 
-/// What a leg's INVITE says of the call.
+/// Identity headers of a leg's INVITE.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InviteIdentity {
     /// From without tag.
     pub(crate) from: String,
     /// To.
     pub(crate) to: String,
-    /// Further lines.
+    /// Further header lines.
     pub(crate) lines: Headers,
 }
 
-/// A display name as a quoted string with a space behind it; empty where there is none.
+/// A display name as a quoted string followed by a space; empty if the name is empty.
 fn quoted(name: &str) -> String {
     if name.is_empty() {
         return String::new();
@@ -45,7 +45,7 @@ fn quoted(name: &str) -> String {
     text
 }
 
-/// The user part of a URI: everything that RFC 3261 §25.1 does not allow there is escaped.
+/// The user part of a URI: every byte that RFC 3261 §25.1 does not allow there is percent-encoded.
 pub(crate) fn escaped(user: &str) -> String {
     let mut text = String::with_capacity(user.len());
     for byte in user.bytes() {
@@ -72,7 +72,7 @@ impl Call {
         }
     }
 
-    /// Ring all phones of a user name that can be reached; how many those are. `way` is a step that only these legs take.
+    /// Ring all reachable contacts of a user name. Returns how many legs were started. `way` is a diversion that applies to these legs only.
     pub(crate) fn ring_phones(
         &mut self,
         cx: &mut Cx<'_>,
@@ -89,7 +89,7 @@ impl Call {
         self.ring(cx, username, number, &contacts, way)
     }
 
-    /// Ring these phones of the called one; how many could be.
+    /// Ring these contacts of the callee. Returns how many legs were started; [`Cause::Overload`] if none.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn ring(
         &mut self,
@@ -119,7 +119,7 @@ impl Call {
         }
     }
 
-    /// Ring one contact. `None` where a limit is reached.
+    /// Ring one contact. Returns the index of its leg; `None` if a limit is reached.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn dial(
         &mut self,
@@ -158,7 +158,7 @@ impl Call {
         Some(cx.core.index.add_leg(self, leg))
     }
 
-    /// From of the legs that we make: the caller's name and number, never what its From said (security.md row 30).
+    /// From of the outgoing legs: the caller's configured name and number, never the content of its own From.
     fn build_from_header(&self, cx: &Cx<'_>) -> String {
         let caller = self.leg(0).map(|leg| &leg.record);
         let party = caller.map(|record| record.party.as_str()).unwrap_or_default();
@@ -177,7 +177,7 @@ impl Call {
         format!("{name}<sip:{}@{}>", escaped(&self.record.from_number), cx.core.config.domain)
     }
 
-    /// Hang one leg up, with the cause in its Reason line, and let its port go.
+    /// Hang up one leg, with the cause in its Reason header, and close its stream.
     pub(crate) fn hangup_leg(&mut self, cx: &mut Cx<'_>, index: usize, cause: Cause) {
         let Some(leg) = self.legs.get_mut(index) else { return };
         if !matches!(leg.state, LegState::Terminating | LegState::Terminated) {

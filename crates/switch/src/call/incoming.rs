@@ -1,4 +1,4 @@
-//! An INVITE from a phone, step by step: identify, admit, normalise, route, plan, start.
+//! Incoming calls: the caller, admission, the call record, and routing to the destination.
 
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use super::Call;
 use crate::out_of_dialog::Rejection;
 use crate::{JournalRoom, Output, State, limits};
 
-/// Who calls: a phone of ours, or a carrier.
+/// The caller: a registered phone or a trunk.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) role: LegRole,
-    /// A user name, or what the trunk is called.
+    /// User name of the phone, or name of the trunk.
     pub(crate) party: String,
-    /// The address of record whose phone is in a call now.
+    /// Address of record of the calling phone, which is busy from now on.
     pub(crate) aor: Option<Arc<str>>,
-    /// The extension whose phone it is.
+    /// Extension of the calling phone.
     pub(crate) extension: Option<ExtensionId>,
-    /// The trunk's, which is counted already.
+    /// Trunk whose channel the call occupies; the channel is counted already.
     pub(crate) channel: Option<TrunkId>,
-    /// The only codecs that are spoken with it; all where empty.
+    /// Codecs that may be negotiated with the caller; empty: all.
     pub(crate) codecs: Vec<String>,
-    /// It calls for help.
+    /// Emergency call.
     pub(crate) help: bool,
-    /// It does not want its number to be shown.
+    /// The caller withholds its number.
     pub(crate) hidden: bool,
 }
 
 impl Call {
-    /// Lead a call whose caller is there to where it was routed.
+    /// Send a call along its route.
     pub(crate) fn route_call(&mut self, cx: &mut Cx<'_>, route: Route) {
         match route {
             Route::Refused(cause) => self.on_no_answer(cx, cause),
@@ -51,7 +51,7 @@ impl Call {
         }
     }
 
-    /// Somebody calls for help: told before anything can go wrong with the call.
+    /// Journal an emergency call, before anything can fail.
     pub(crate) fn tell_of_emergency(&self, cx: &mut Cx<'_>) {
         if let Some(call) = Some(self).filter(|call| call.help) {
             let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(cx.now) };
@@ -65,14 +65,14 @@ impl Call {
 }
 
 impl Core {
-    /// Whether what a phone dialled calls for help.
+    /// Whether a dialled string is an emergency number, and not a user name.
     pub(crate) fn calls_for_help(&self, dialled: &str) -> bool {
         let help = |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
         DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| help(&number))
             && self.directory.credential(dialled).is_none()
     }
 
-    /// Whether one more call of this user may begin. No limit and no shutting down stands in the way of one that calls for help.
+    /// Whether this user may start one more call. An emergency call is subject to no limit, and is admitted while the switch is draining.
     pub(crate) fn admit(&self, caller: &Credential, help: bool) -> Result<(), Rejection> {
         let open = self.state == State::Running || help && self.state == State::Draining;
         if !open {
@@ -87,10 +87,10 @@ impl Core {
         self.has_room(&caller.user).map_err(Rejection::cause)
     }
 
-    /// The limits that every road shares (S29).
+    /// The limits common to calls of every origin (S29).
     pub(crate) fn has_room(&self, user: &UserId) -> Result<(), Cause> {
         if self.journal == JournalRoom::Spent {
-            return Err(Cause::Overload); // its record could not be written
+            return Err(Cause::Overload); // the call record could not be written
         }
         if self.index.of_user(user) >= self.config.calls_per_user {
             return Err(Cause::ConcurrentCallLimit);
@@ -132,7 +132,7 @@ impl Core {
         }
     }
 
-    /// What others see of a credential: its extension's number, else its user name.
+    /// The number shown for a credential: its extension's number, else its user name.
     pub(crate) fn number_of(&self, credential: &Credential) -> String {
         self.extension_of(credential)
             .map_or_else(|| credential.username.to_string(), |e| e.number.to_string())

@@ -1,4 +1,4 @@
-//! A call's media: opening streams, telling workers what was agreed and who hears whom.
+//! Media of a call: opens streams, negotiates SDP, and sends the negotiated media and the sources of the streams to the media workers.
 
 use media::sdp::{self, Direction, LocalMedia, Negotiated, SdpError, SessionDescription};
 use media::{MediaCommand, Report, Source, Tone};
@@ -36,7 +36,7 @@ impl Call {
         }
     }
 
-    /// Answer what a leg's peer offered, so that it goes with `partner`; the answer is kept for repeats.
+    /// Answer the offer of a leg's peer, matching the codec negotiated with `partner`. The answer is kept, since 183 and 200 carry the same one.
     pub(crate) fn answer_offer(
         &mut self,
         cx: &mut Cx<'_>,
@@ -51,14 +51,14 @@ impl Call {
         Ok(bytes)
     }
 
-    /// Make an offer for a leg, like what the other leg's peer described.
+    /// Make an offer for a leg, modelled on `like`, the session description of the other leg's peer.
     pub(crate) fn make_offer(
         &mut self,
         cx: &mut Cx<'_>,
         index: usize,
         like: Option<&SessionDescription>,
     ) -> Option<bytes::Bytes> {
-        // Of two who talk the later leg is the one that was called.
+        // Of two bridged legs the one with the higher index is the callee.
         let callee = index.max(self.partner(index).unwrap_or(0));
         let callee = self.legs.get(callee).map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
         let offer = self.restrict_to_recordable(cx, callee, sdp::offer(&self.leg(index)?.stream.local, like));
@@ -67,7 +67,7 @@ impl Call {
         Some(bytes)
     }
 
-    /// Read the peer's answer to our offer.
+    /// Apply the peer's answer to our offer.
     pub(crate) fn apply_answer(
         &mut self,
         cx: &mut Cx<'_>,
@@ -83,7 +83,7 @@ impl Call {
         Ok(())
     }
 
-    /// Keep what a leg has agreed on, and tell its worker.
+    /// Store a leg's negotiated media, and send it to the media worker.
     fn commit_media(&mut self, cx: &mut Cx<'_>, index: usize, negotiated: Negotiated) {
         if let Some(record) = self.legs.get_mut(index).map(|leg| &mut leg.record) {
             record.codec = Some(negotiated.codec.name().into());
@@ -99,14 +99,14 @@ impl Call {
     }
 
     pub(crate) fn set_source(&self, cx: &mut Cx<'_>, index: usize, source: Source) {
-        // The house's own leg has no stream that anybody could hear.
+        // A placeholder leg has no media stream.
         if let Some(leg) = self.legs.get(index).filter(|leg| !leg.is_placeholder()) {
             let command = MediaCommand::SetSource { stream: leg.stream.id, source };
             cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
         }
     }
 
-    /// Who hears whom, from where the call is now.
+    /// Set the source of each leg's stream according to the call's phase.
     pub(crate) fn update_media_graph(&self, cx: &mut Cx<'_>) {
         match self.phase {
             Phase::Bridged(a, b) => {
@@ -143,14 +143,14 @@ impl Call {
         }
     }
 
-    /// Whether a leg's peer has answered, so that our own tones reach it.
+    /// Whether a leg is up, so that tones that we play reach its peer.
     pub(crate) fn is_leg_up(&self, index: usize) -> bool {
         self.leg(index).is_some_and(|l| l.state == LegState::Up)
     }
 }
 
 impl Core {
-    /// Begin a stream on a port, before anything is known of the peer.
+    /// Open a stream on a port. Nothing is known of the peer yet.
     pub(crate) fn open_stream(&mut self, hop: Hop, port: Port, out: &mut Vec<Output>) -> Stream {
         let id = self.index.new_stream();
         out.push(Output::Media {
@@ -160,7 +160,7 @@ impl Core {
         let local = LocalMedia {
             address: self.config.media_address.unwrap_or(hop.local.ip()),
             port: port.number,
-            session: self.rng.u64() >> 2, // fits the signed 64 bits that some phones read it into
+            session: self.rng.u64() >> 2, // fits a signed 64-bit integer, as which some phones parse it
             version: 1,
             direction: Direction::SendRecv,
         };

@@ -1,4 +1,4 @@
-//! Calls: what one is made of, and where its legs are found.
+//! Calls: the call, its legs, their media streams and its phases, and the timers of calls.
 
 pub(crate) mod announce;
 mod answer;
@@ -43,7 +43,7 @@ pub(crate) use diversion::Diversion;
 pub(crate) use fork::{ANONYMOUS, escaped};
 pub(crate) use incoming::Caller;
 
-/// Names a call of this process. A place of the table is used again, with another serial number: what is kept beyond the call finds nothing.
+/// Key of a call in this process. Slots of the table are reused with a new serial number, so a key kept beyond the end of its call finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct CallKey {
     serial: u64,
@@ -56,35 +56,35 @@ impl CallKey {
     }
 }
 
-/// One leg's RTP on one port of ours.
+/// The RTP stream of one leg, on one local port.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) port: Port,
     pub(crate) local: LocalMedia,
-    /// What the peer said last, as offer or answer.
+    /// The peer's latest session description, offer or answer.
     pub(crate) theirs: Option<SessionDescription>,
     /// Our offer that the peer has not answered.
     pub(crate) ours: Option<Offer>,
-    /// Our answer to the caller's INVITE, fixed at its first use: 183 and 200 say the same.
+    /// Our answer to the caller's INVITE, fixed at its first use: 183 and 200 carry the same SDP.
     pub(crate) answer: Option<Bytes>,
     pub(crate) negotiated: Option<Negotiated>,
-    /// The worker was told to close it.
+    /// The media worker has been told to close it.
     pub(crate) closed: bool,
 }
 
-/// Where a leg is.
+/// State of a leg.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LegState {
-    /// INVITE is under way, no final answer.
+    /// INVITE sent or received, no final response yet.
     Trying,
-    /// 180 or 183 was heard.
+    /// A provisional response of 180 or above was received from the callee; on the caller's leg, ringing or early media was sent.
     Ringing,
     /// Answered.
     Up,
-    /// We hung up; its last messages are still to come.
+    /// We have hung up; the session has not ended yet.
     Terminating,
-    /// Its session is over.
+    /// The session has ended.
     Terminated,
 }
 
@@ -95,14 +95,14 @@ pub(crate) struct Leg {
     pub(crate) hop: Hop,
     pub(crate) state: LegState,
     pub(crate) stream: Stream,
-    /// Its part of the call's record.
+    /// Its entry in the call record.
     pub(crate) record: LegRecord,
-    /// Renegotiation that this leg's peer asked for and that waits for the other leg, or for the ACK.
+    /// Re-INVITE of this leg's peer that waits for the other leg's answer.
     pub(crate) asking: PendingReinvite,
 }
 
 impl Leg {
-    /// A leg whose INVITE is under way.
+    /// A leg in state [`LegState::Trying`].
     pub(crate) fn new(
         session: SessionId,
         hop: Hop,
@@ -127,55 +127,55 @@ impl Leg {
         Leg { session, hop, state: LegState::Trying, stream, record, asking: PendingReinvite::No }
     }
 
-    /// Whether it has agreed on a codec that we do not decode.
+    /// Whether it has negotiated a codec that we cannot decode (any but G.711).
     pub(crate) fn is_unrecordable(&self) -> bool {
         self.stream.negotiated.as_ref().is_some_and(|agreed| !agreed.codec.is_g711())
     }
 
-    /// Whether its peer has said that it knows G.711.
+    /// Whether its peer's latest session description lists G.711.
     pub(crate) fn knows_g711(&self) -> bool {
         self.stream.theirs.as_ref().is_some_and(|theirs| theirs.codecs().iter().any(Codec::is_g711))
     }
 }
 
-/// A renegotiation that a leg's peer has begun.
+/// A renegotiation begun by a leg's peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum PendingReinvite {
     /// None.
     No,
-    /// Its offer was passed to the other leg.
+    /// Its offer was forwarded to the other leg.
     Passed(Box<SessionDescription>),
 }
 
-/// Where a call is.
+/// Phase of a call.
 #[derive(Debug)]
 pub(crate) enum Phase {
     /// A click-to-call waits for a device to register (S48).
     Waiting(Box<crate::Originate>),
-    /// A click-to-call rings its own device; then it goes there.
+    /// A click-to-call rings its own device; once that answers, the call takes this route.
     RingingDevice(Route),
-    /// Legs of the callee ring.
+    /// Callee legs ring, or outbound attempts are in progress.
     Dialling,
-    /// A trunk is tested: there is no caller, and whoever answers is hung up on.
+    /// Test call over a trunk: there is no caller, and the callee is hung up on when it answers.
     TrunkTest,
-    /// Bridged: `legs[.0]` and `legs[.1]`.
+    /// `legs[.0]` and `legs[.1]` are bridged.
     Bridged(usize, usize),
-    /// With an application.
+    /// Connected to an application.
     InApplication(Application),
-    /// What is to be announced is being read; then it is rung there.
+    /// The audio of an announcement is being loaded; then the call takes this route.
     LoadingAudio(Route),
-    /// Whoever answered hears the announcement: `legs[.0]`.
+    /// The announcement plays to `legs[.0]`.
     Announcing(usize),
-    /// Nobody answered: the announcement is being put into a mailbox.
+    /// No answer: the announcement is being stored in a mailbox.
     StoringMessage,
-    /// With voicemail, to leave a message or to hear some.
+    /// Connected to voicemail: message deposit or mailbox menu.
     Voicemail(Box<VoicemailSession>),
-    /// Released: waits for the media reports (`true` while any is outstanding) and for the last messages.
+    /// Released: waits for the media reports (`true` while any is outstanding) and for its sessions to end.
     Released { reports: bool },
 }
 
 impl Phase {
-    /// Whether somebody is being rung who may still answer.
+    /// Whether callees, or a trunk under test, are being called and may still answer.
     pub(crate) fn is_dialling(&self) -> bool {
         matches!(self, Phase::Dialling | Phase::TrunkTest)
     }
@@ -184,53 +184,53 @@ impl Phase {
 /// The location of an emergency caller (RFC 6442).
 #[derive(Debug)]
 pub(crate) struct Location {
-    /// Geolocation, and whether a server may route by it.
+    /// `Geolocation` and `Geolocation-Routing`.
     pub(crate) headers: Headers,
-    /// Body parts beside the SDP: PIDF-LO.
+    /// Body parts other than the SDP: PIDF-LO.
     pub(crate) parts: Vec<sip::BodyPart>,
 }
 
 /// A call.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// Its own.
+    /// Its key in [`Calls`].
     pub(crate) key: CallKey,
-    /// Nothing of it is left to do: see [`crate::Switch`], which takes it out of its table.
+    /// The call is finished; [`crate::Switch`] removes it from its table.
     pub(crate) gone: bool,
-    /// When it began, by the clock that never jumps; see [`Call::time`].
+    /// Start on the monotonic clock; see [`Call::time`].
     pub(crate) began: Instant,
-    /// Without its legs, each of which has its own part: see [`Call::cdr`].
+    /// Call record without its legs, each of which holds its own entry; see [`Call::cdr`].
     pub(crate) record: CallRecord,
     pub(crate) phase: Phase,
-    /// The caller's first.
+    /// Leg 0 is the caller's.
     pub(crate) legs: Vec<Leg>,
     pub(crate) ladder: Ladder,
-    /// Max-Forwards for the legs that we make.
+    /// Max-Forwards of the outgoing legs.
     pub(crate) hops_left: u8,
-    /// The one timer that a phase has.
+    /// Timer of the current phase: due time and serial number.
     pub(crate) timer: Option<(Instant, u64)>,
-    /// The user names whose phones are in it; changed by [`CallIndex::join`] and [`CallIndex::part`].
+    /// User names of the phones in the call; changed by [`CallIndex::join`] and [`CallIndex::part`].
     pub(crate) parties: Vec<Arc<str>>,
-    /// Streams that the worker has not closed yet.
+    /// Number of streams that their media worker has not closed yet.
     pub(crate) open_streams: usize,
-    /// The most telling refusal of a fork so far.
+    /// The most significant failure among the branches so far.
     pub(crate) best_cause: Option<Cause>,
-    /// Its ways to the outside.
+    /// Its outbound attempts.
     pub(crate) outbound: OutboundAttempts,
-    /// The trunk that delivered it, and that it takes up a channel of.
+    /// The trunk it came in on, one channel of which it occupies.
     pub(crate) channel: Option<TrunkId>,
-    /// It calls for help: nothing counts it, and nothing stands in its way (security.md row 31).
+    /// Emergency call: not counted, and no limit applies to it.
     pub(crate) help: bool,
-    /// Where an emergency caller is, as its phone says; passed on to the trunk.
+    /// Location of an emergency caller as sent by its phone; forwarded to the trunk.
     pub(crate) location: Option<Box<Location>>,
-    /// How it came to where it is.
+    /// Its routing state.
     pub(crate) routing: routing::Routing,
-    /// What it is to say, where it is an announcement.
+    /// Present if the call is an announcement.
     pub(crate) announcement: Option<Box<announce::AnnouncementState>>,
 }
 
 impl Call {
-    /// A call of which nothing is known but its record: no leg, nothing on its way.
+    /// A call with only its record and phase: no legs and no outbound attempts.
     pub(crate) fn new(record: CallRecord, phase: Phase) -> Call {
         Call {
             key: CallKey::default(),
@@ -254,23 +254,23 @@ impl Call {
         }
     }
 
-    /// Its record as of now, with the parts of its legs.
+    /// The current call record, with the entries of its legs.
     pub(crate) fn cdr(&self) -> CallRecord {
         CallRecord { legs: self.legs.iter().map(|leg| leg.record.clone()).collect(), ..self.record.clone() }
     }
 
-    /// Whether a leg of it is on this media worker.
+    /// Whether one of its open streams is on this media worker.
     pub(crate) fn is_on(&self, worker: u8) -> bool {
         self.legs.iter().any(|leg| leg.stream.port.worker == worker && !leg.stream.closed)
     }
 
-    /// The caller's number as others may see it.
+    /// The caller's number as shown to callees: `anonymous` if the caller withholds it.
     pub(crate) fn shown_number(&self) -> &str {
         if self.routing.hidden { "anonymous" } else { &self.record.from_number }
     }
 
-    /// What its record says of now: its beginning by the wall clock, and what has passed since by the clock that never jumps. So a wall clock
-    /// that is set meanwhile makes it neither longer nor shorter.
+    /// Timestamp for the call record: the start by the wall clock plus the time elapsed on the monotonic clock. Setting the wall clock during
+    /// a call therefore does not change its duration.
     pub(crate) fn time(&self, now: Now) -> Timestamp {
         self.record.started_at + now.instant.since(self.began)
     }
@@ -279,12 +279,12 @@ impl Call {
         self.legs.get(index)
     }
 
-    /// The media worker that it lives on, where it has a stream already.
+    /// The media worker of leg 0; `None` without a leg, or if leg 0 is a placeholder.
     pub(crate) fn worker(&self) -> Option<u8> {
         self.leg(0).filter(|leg| !leg.is_placeholder()).map(|leg| leg.stream.port.worker)
     }
 
-    /// The leg that a leg talks with.
+    /// The leg bridged to a leg.
     pub(crate) fn partner(&self, index: usize) -> Option<usize> {
         match self.phase {
             Phase::Bridged(a, b) if a == index => Some(b),
@@ -303,13 +303,13 @@ impl Call {
         }
     }
 
-    /// The legs of called phones that have not answered yet.
+    /// The callee legs in state [`LegState::Trying`] or [`LegState::Ringing`].
     pub(crate) fn ringing(&self) -> impl Iterator<Item = usize> + '_ {
         let rings = |leg: &Leg| matches!(leg.state, LegState::Trying | LegState::Ringing);
         self.legs.iter().enumerate().skip(1).filter(move |(_, leg)| rings(leg)).map(|(index, _)| index)
     }
 
-    /// The legs of those who talk that have agreed on a codec that cannot be recorded.
+    /// The bridged legs that have negotiated a codec that cannot be recorded.
     pub(crate) fn unrecordable(&self) -> impl Iterator<Item = usize> + '_ {
         let talking = match self.phase {
             Phase::Bridged(a, b) => [Some(a), Some(b)],
@@ -327,7 +327,7 @@ impl Call {
         talking.into_iter().flatten().filter(|index| self.leg(*index).is_some_and(Leg::is_unrecordable))
     }
 
-    /// Whether anybody can still answer: a leg that rings, or a way outside that looks for a host.
+    /// Whether a callee can still answer: a leg rings, or an outbound attempt is in progress.
     pub(crate) fn is_rung(&self) -> bool {
         self.ringing().next().is_some() || !self.outbound.is_empty()
     }
@@ -340,7 +340,7 @@ impl Call {
     }
 }
 
-/// Deadlines of calls: one each, so that a call that ends early leaves nothing behind.
+/// Deadlines of calls. Each call has at most one, which is cancelled when the call ends early.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     queue: BTreeMap<(Instant, u64), CallKey>,
