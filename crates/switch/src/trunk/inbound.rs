@@ -11,8 +11,8 @@ use super::transport;
 use crate::call::escaped;
 
 impl Core {
-    /// The enabled trunks with the transport of the hop whose `sources` contain its remote address, or whose registrar has that address. In the
-    /// order of the directory.
+    /// The enabled trunks with the transport of the hop whose `sources` contain its remote address, or whose registrar has that address,
+    /// ordered by priority.
     pub(crate) fn trunks_by_source(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
         let ip = hop.remote.ip();
         let speaks = |trunk: &Trunk| {

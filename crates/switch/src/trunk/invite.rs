@@ -13,7 +13,7 @@ use crate::{Output, limits};
 
 impl Call {
     /// Send the INVITE to a carrier and add the leg to the call. No header of the caller's INVITE is copied except those added here. Returns the
-    /// index of the leg; `None` when no listener, port, leg or credential is available.
+    /// index of the leg; `None` when the INVITE cannot be built or sent.
     pub(super) fn send_invite(
         &mut self,
         cx: &mut Cx<'_>,
