@@ -1,5 +1,5 @@
-//! Looks calls up without walking over all of them: by id, SIP session, media stream, party and user, in the order of lists, and by what a call
-//! waits for. Holds keys only, so that any part of the switch may ask while a call is being changed.
+//! `CallIndex`: secondary indices of the call table, by id, SIP session, media stream, party, user and start time, and by the event that a
+//! call waits for. It holds keys only, so it can be queried while a call is borrowed mutably.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -14,36 +14,36 @@ use super::flow_recovery::PendingFlow;
 use super::{Call, CallKey, Leg, Phase};
 use crate::CallPlace;
 
-/// What a click-to-call waits for.
+/// The registration that a click-to-call waits for.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Awaits {
-    /// This device.
+    /// Registration of this device.
     Device(Arc<str>),
-    /// Any device of this user.
+    /// Registration of any device of this user.
     User(UserId),
 }
 
-/// The keys of all calls, by everything that they are looked up by.
+/// The keys of all calls, in one index per lookup.
 #[derive(Debug)]
 pub(crate) struct CallIndex {
     sessions: KeyedMap<SessionId, (CallKey, usize)>,
-    /// Streams that a worker has not closed. They may outlive their call: the port is in use until then.
+    /// Streams that their media worker has not closed yet. A stream may outlive its call; its port stays in use until it is closed.
     streams: KeyedMap<StreamId, (CallKey, usize)>,
     by_id: BTreeMap<CallId, CallKey>,
-    /// How many calls each user is charged with (S29).
+    /// Concurrent calls charged to each user (S29).
     per_user: BTreeMap<UserId, u32>,
-    /// The calls that phones of a user name are in, once for each phone.
+    /// Calls by the user name of a participating device; a call is listed once per device.
     by_party: KeyedMap<Arc<str>, Vec<CallKey>>,
     order: BTreeMap<CallPlace, CallKey>,
-    /// The calls that a user may read: those of the user, and those that the user's phones were called by.
+    /// Calls that a user may read: calls of the user, and calls whose `other_user` is the user.
     by_reader: BTreeMap<(UserId, CallPlace), CallKey>,
-    /// What the shell was asked to read or to write.
+    /// Calls by the token of a read or write request to the shell that has not been answered.
     tokens: BTreeMap<u64, CallKey>,
     waiting: BTreeMap<CallKey, Awaits>,
     waiting_for: BTreeMap<Awaits, BTreeSet<CallKey>>,
     returning: BTreeMap<CallKey, PendingFlow>,
     returning_to: BTreeMap<Arc<str>, BTreeSet<CallKey>>,
-    /// Voicemail sessions that began before the prompts were decoded.
+    /// Calls whose voicemail session started before the prompts were decoded.
     without_prompts: BTreeSet<CallKey>,
     live: usize,
     next_stream: u32,
@@ -53,7 +53,7 @@ fn place(call: &Call) -> CallPlace {
     CallPlace { started_at: call.record.started_at, id: Some(call.record.id.clone()) }
 }
 
-/// The users who may read a call.
+/// The users that may read a call: its user and, if different, the other user.
 fn readers(call: &Call) -> impl Iterator<Item = &UserId> {
     let other = call.record.other_user.as_ref().filter(|other| **other != call.record.user);
     std::iter::once(&call.record.user).chain(other)
@@ -89,9 +89,9 @@ impl CallIndex {
         }
     }
 
-    // ---- a call's life -------------------------------------------------------------------------------------------------------
+    // ---- call lifecycle ------------------------------------------------------------------------------------------------------
 
-    /// A call begins.
+    /// Add a new call to the indices and charge it to its user; an emergency call is not charged.
     pub(super) fn insert(&mut self, call: &Call) {
         let key = call.key;
         if !call.help {
@@ -108,7 +108,7 @@ impl CallIndex {
         }
     }
 
-    /// A call is released: it is no longer listed or counted, though its last messages are still to come.
+    /// Remove a released call from lists, limits and waiting indices. Its id, sessions and streams stay, because SIP and media events still follow.
     pub(crate) fn retire(&mut self, call: &mut Call) {
         let key = call.key;
         self.stop_waiting(key);
@@ -133,7 +133,7 @@ impl CallIndex {
         }
     }
 
-    /// Nothing of a call is left. Its streams stay until their workers have closed them.
+    /// Remove the id and the sessions of a finished call. Its streams stay until their workers have closed them.
     pub(super) fn remove(&mut self, call: &Call) {
         self.by_id.remove(&call.record.id);
         for leg in &call.legs {
@@ -141,13 +141,13 @@ impl CallIndex {
         }
     }
 
-    /// Charge one more user with a call: it was forwarded.
+    /// Charge a forwarded call to one more user, the owner of the forwarding extension (S29).
     pub(crate) fn charge(&mut self, call: &mut Call, user: UserId) {
         *self.per_user.entry(user.clone()).or_default() += 1;
         call.routing.charged_users.push(user);
     }
 
-    /// Put a leg into its call and make its session and its stream known. The leg's number.
+    /// Append a leg to its call and index its session and stream. Returns the leg's index in `call.legs`.
     pub(crate) fn add_leg(&mut self, call: &mut Call, leg: Leg) -> usize {
         let index = call.legs.len();
         self.sessions.insert(leg.session, (call.key, index));
@@ -163,7 +163,7 @@ impl CallIndex {
         self.by_id.get(id).copied()
     }
 
-    /// The call with the next id, up to `until`.
+    /// The call with the lowest id greater than `after` and at most `until`.
     pub(crate) fn next(&self, after: Option<&CallId>, until: &CallId) -> Option<(CallId, CallKey)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         if after.is_some_and(|after| after >= until) {
@@ -176,17 +176,17 @@ impl CallIndex {
         self.by_id.last_key_value().map(|(id, _)| id.clone())
     }
 
-    /// Calls that are not released.
+    /// Number of calls that are not released.
     pub(crate) fn live_count(&self) -> usize {
         self.live
     }
 
-    /// All calls, including those that only wait for their last messages.
+    /// Number of all calls, including released calls that wait for their last SIP and media events.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Calls that a user is charged with.
+    /// Number of concurrent calls charged to a user.
     pub(crate) fn of_user(&self, user: &UserId) -> u32 {
         self.per_user.get(user).copied().unwrap_or(0)
     }
@@ -195,7 +195,7 @@ impl CallIndex {
         self.sessions.get(&session).copied()
     }
 
-    /// Streams whose ports are in use.
+    /// Number of streams whose ports are in use.
     pub(crate) fn streams(&self) -> usize {
         self.streams.len()
     }
@@ -215,7 +215,7 @@ impl CallIndex {
 
     // ---- parties -------------------------------------------------------------------------------------------------------------
 
-    /// A phone of this user name is in a call from now on.
+    /// Add a device with this user name to the parties of a call; no effect on a released call.
     pub(crate) fn join(&mut self, call: &mut Call, username: &Arc<str>) {
         if !matches!(call.phase, Phase::Released { .. }) {
             call.parties.push(Arc::clone(username));
@@ -223,7 +223,7 @@ impl CallIndex {
         }
     }
 
-    /// The phones of these user names are not in a call any more.
+    /// Remove the devices with these user names from the parties of a call.
     pub(crate) fn part(&mut self, call: &mut Call, usernames: &[Arc<str>]) {
         let (gone, stay) = std::mem::take(&mut call.parties).into_iter().partition(|p| usernames.contains(p));
         call.parties = stay;
@@ -233,7 +233,7 @@ impl CallIndex {
         }
     }
 
-    /// Whether a phone of this user name is in a call.
+    /// Whether a device with this user name is in a call.
     pub(crate) fn is_busy(&self, username: &str) -> bool {
         !self.of_party(username).is_empty()
     }
@@ -279,7 +279,7 @@ impl CallIndex {
 
     // ---- answers of the shell ------------------------------------------------------------------------------------------------
 
-    /// The shell's answer with this token belongs to this call. The call decides whether it still wants it.
+    /// Register the call that receives the shell's answer with this token. The call checks on arrival whether it still needs the answer.
     pub(crate) fn expect(&mut self, token: u64, key: CallKey) {
         self.tokens.insert(token, key);
     }
@@ -290,7 +290,7 @@ impl CallIndex {
 
     // ---- click-to-calls that wait for a device -------------------------------------------------------------------------------
 
-    /// A click-to-call waits for this device, or for any of this user.
+    /// Let a click-to-call wait until `device` registers, or any device of `user` when `device` is `None`.
     pub(crate) fn wait(&mut self, key: CallKey, device: Option<Arc<str>>, user: UserId) {
         let awaits = device.map_or(Awaits::User(user), Awaits::Device);
         self.waiting_for.entry(awaits.clone()).or_default().insert(key);
@@ -311,7 +311,7 @@ impl CallIndex {
         self.waiting.first_key_value().map(|(key, _)| *key)
     }
 
-    /// The calls that may go on once a device of this user name, and of this user, has registered.
+    /// The click-to-calls that wait for this device or for any device of this user.
     pub(crate) fn waiting_for(&self, device: &Arc<str>, user: Option<&UserId>) -> Vec<CallKey> {
         let device = self.waiting_for.get(&Awaits::Device(Arc::clone(device)));
         let user = user.and_then(|user| self.waiting_for.get(&Awaits::User(user.clone())));
@@ -339,7 +339,7 @@ impl CallIndex {
 
     // ---- voicemail before the prompts are decoded ----------------------------------------------------------------------------
 
-    /// A voicemail session waits for the prompts.
+    /// Let a voicemail session wait until the prompts are decoded.
     pub(crate) fn await_prompts(&mut self, key: CallKey) {
         self.without_prompts.insert(key);
     }

@@ -13,16 +13,17 @@ use super::fork::InviteIdentity;
 use super::{Call, Phase};
 use crate::Originate;
 
-/// Which devices are looked at.
+/// The devices that [`Core::device_for`] considers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceFilter {
-    /// Those that could ring now.
+    /// Registered devices only.
     Registered,
-    /// Those too that a call could wait for.
+    /// Also unregistered devices, for which the call can wait.
     All,
 }
 
-/// What a wish is to say, and whether a mailbox may have it.
+/// The announcement of a scheduled call, and whether it may be stored in the mailbox when the callee does not answer. `None` for calls without
+/// announcement.
 pub(crate) fn announcement(wish: &Originate) -> Option<(Announcement, bool)> {
     match &wish.planned.as_ref()?.action {
         Action::Connect => None,
@@ -31,7 +32,7 @@ pub(crate) fn announcement(wish: &Originate) -> Option<(Announcement, bool)> {
     }
 }
 
-/// By which road a call comes that we place ourselves.
+/// The dialplan origin of an originated call: schedule or API.
 fn road(wish: &Originate) -> CallOrigin {
     if wish.planned.is_some() { CallOrigin::Schedule } else { CallOrigin::Api }
 }
@@ -58,7 +59,7 @@ impl Call {
         self.routing.visited_extensions.extend(device.extension.clone());
         self.phase = Phase::RingingDevice(route);
         let dialled = crate::call::fork::escaped(&self.record.to_number);
-        let from = format!("<sip:{dialled}@{}>", cx.core.config.domain); // the device shows whom it will talk with
+        let from = format!("<sip:{dialled}@{}>", cx.core.config.domain); // the device displays the callee
         let to = format!("<sip:{name}@{}>", cx.core.config.domain);
         cx.core.index.join(self, &device.username);
         let words = InviteIdentity { from, to, ..InviteIdentity::default() };
@@ -71,15 +72,15 @@ impl Call {
 }
 
 impl Core {
-    /// Where a wish leads, by what the device that is going to ring may dial.
+    /// Route the destination of a click-to-call with the dial permissions of the device that is rung first.
     pub(crate) fn route_of(&self, now: Now, wish: &Originate) -> Decision {
         let device = self.device_for(now, wish, &Route::Refused(Cause::Internal), DeviceFilter::All);
         let permissions = device.map_or_else(DialPermissions::default, |d| self.directory.permissions_of(&d));
         dialplan::route(&self.directory, DialContext { origin: road(wish), permissions }, &wish.to)
     }
 
-    /// The number that the callee is shown: what was asked for, unless it is that of somebody else here (security.md row 30). Where it is
-    /// empty, the device's own takes its place.
+    /// The caller number shown to the callee: `wish.from`, unless it is the user name of a device of another user. Empty when there is none; the
+    /// number of the device is used then.
     pub(crate) fn shown_number(&self, wish: &Originate) -> String {
         let Some(from) = &wish.from else { return String::new() };
         match self.directory.credential(from) {
@@ -88,7 +89,7 @@ impl Core {
         }
     }
 
-    /// The device to ring, in the order of S48, and never the destination's own.
+    /// The device to ring, selected in the order of S48; never the destination device. `None` when no device is allowed and matches `among`.
     pub(crate) fn device_for(
         &self,
         now: Now,

@@ -1,4 +1,4 @@
-//! What a call to the outside costs, and whom: asked before it leaves, counted while it is answered there (security.md row 7).
+//! Outbound limits per user: calls per minute and minutes per day are checked before an outbound attempt; the time is counted from its answer.
 
 use base::Now;
 use model::journal::{CallEvent, Record};
@@ -10,7 +10,7 @@ use super::{Call, CallKey};
 use crate::Output;
 
 impl Call {
-    /// Who pays for this call outside: whoever sent it there.
+    /// The user that an outbound attempt is billed to: the owner of the extension that forwarded the call, otherwise the user of the call.
     fn billed_user(&self) -> UserId {
         let forwarder = self.routing.hops.last().map(|stop| stop.extension.user.clone());
         forwarder.unwrap_or_else(|| self.record.user.clone())
@@ -18,10 +18,11 @@ impl Call {
 }
 
 impl Call {
-    /// Whether a call may leave the house, by what who pays for it has begun in this minute and used of this day.
+    /// Check the outbound limits of the billed user (calls begun in the last minute, minutes used today), and count this call. `Err` holds the
+    /// cause of the rejection.
     pub(crate) fn check_outbound_limits(&mut self, cx: &mut Cx<'_>) -> Result<(), Cause> {
         let payer = self.billed_user();
-        // A click-to-call was asked before its device rang.
+        // A click-to-call was checked before its device was rung.
         if std::mem::take(&mut self.routing.outbound_admitted) && payer == self.record.user {
             return Ok(());
         }
@@ -38,7 +39,7 @@ impl Call {
         best_cause
     }
 
-    /// A leg was answered: where it is one to the outside, its time is counted from now on.
+    /// Start counting outbound time when a leg to a trunk is answered. Emergency calls are not counted.
     pub(crate) fn outbound_call_begins(&mut self, cx: &mut Cx<'_>, index: usize) {
         let leaves =
             self.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk)
@@ -52,7 +53,7 @@ impl Call {
 }
 
 impl Core {
-    /// A call is over: what it has cost is written down.
+    /// Stop counting outbound time of a call and write it to the journal, with the usage alerts that it causes.
     pub(crate) fn outbound_call_ends(&mut self, now: Now, key: CallKey, out: &mut Vec<Output>) {
         let Some(time) = self.usage.ends(now, key) else { return };
         let user = time.user.clone();
@@ -60,6 +61,7 @@ impl Core {
         self.tell_levels(now, &user, out);
     }
 
+    /// Write a journal record for every usage level that a user has newly reached.
     pub(crate) fn tell_levels(&mut self, now: Now, user: &UserId, out: &mut Vec<Output>) {
         let limit_minutes = self.usage.limits().minutes_per_day;
         for reached in self.usage.reached(now, user) {

@@ -1,7 +1,7 @@
-//! Recordings of calls: by a command, or by themselves for extensions that want it (S6, S177).
+//! Call recording: on command, or automatically by the setting of an extension (S6, S177).
 //!
-//! A worker records and a writer of the shell keeps the file; what is known of it is written into the journal when it begins and when it is
-//! over. A recording that cannot go on never ends a call.
+//! A media worker records and a writer of the shell stores the file. The journal gets a record at the start and at the end. A recording that
+//! fails never ends its call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,47 +20,47 @@ use super::{Leg, Phase};
 use crate::limits::RECORDINGS;
 use crate::{Output, RecordingAction, RecordingView, Reply};
 
-/// Clips of beeps: nobody waits for their end.
+/// Playback id of all beeps; their end is ignored.
 const BEEP: PlayId = PlayId(u32::MAX);
 
-/// How calls are recorded.
+/// Settings of call recording.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RecordingConfig {
-    /// Which calls are recorded of extensions that do not say.
+    /// Calls that are recorded automatically for extensions without a setting of their own.
     pub calls: model::RecordCalls,
-    /// What the files are.
+    /// File format.
     pub format: RecordingFormat,
-    /// Whether the parties hear that they are recorded.
+    /// Recording tone played to the parties.
     pub beep: Beep,
 }
 
-/// A tone that tells both parties that they are recorded.
+/// Recording tone, played to both parties of a bridged call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Beep {
-    /// None: they are told otherwise.
+    /// No tone; the parties must be informed in another way.
     #[default]
     Never,
-    /// When it begins.
+    /// Once, at the start of the recording.
     Once,
-    /// When it begins, and again after each such time.
+    /// At the start of the recording and then at this interval, at least one second.
     Every(Duration),
 }
 
-/// The recordings that run.
+/// The active recordings, including those whose file is not closed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Recordings {
     pub(crate) running: BTreeMap<Number, ActiveRecording>,
     by_call: BTreeMap<CallId, BTreeSet<Number>>,
     next: u32,
     pub(crate) beeps: BTreeSet<(Instant, Number)>,
-    /// The beep's samples, made when they are first needed.
+    /// Samples of the beep, generated at first use.
     beep: Option<Arc<[i16]>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct ActiveRecording {
     pub(crate) row: Recording,
-    /// When it began, by the clock that never jumps.
+    /// Start time on the monotonic clock.
     began: Instant,
     pub(crate) worker: u8,
     pub(crate) paused: bool,
@@ -68,7 +68,7 @@ pub(crate) struct ActiveRecording {
 }
 
 impl Recordings {
-    /// A number that no other recording has had for a long time; the upper half of them is voicemail's.
+    /// Next recording number, below 2^31. It wraps around; numbers from 2^31 upwards are for voicemail recordings.
     fn number(&mut self) -> Number {
         self.next = (self.next + 1) % (1 << 31);
         Number(self.next)
@@ -82,7 +82,7 @@ impl Recordings {
         self.beeps.first().map(|(due, _)| *due)
     }
 
-    /// Whether a recording of this call runs, and not only its file is awaited.
+    /// Whether this call is being recorded. `false` when the recording has ended and only its file is awaited.
     fn records(&self, call: &CallId) -> bool {
         self.current(call).is_some_and(|number| self.is_on(number))
     }
@@ -95,7 +95,7 @@ impl Recordings {
         self.by_call.get(call)?.iter().copied().max_by_key(|number| self.is_on(*number))
     }
 
-    /// The recording of a call: the one that runs, else one whose file is awaited.
+    /// The recording of a call: the running one, otherwise one whose file is awaited.
     pub(crate) fn of_call(&mut self, call: &CallId) -> Option<(Number, &mut ActiveRecording)> {
         let number = self.current(call)?;
         self.running.get_mut(&number).map(|active| (number, active))
@@ -122,7 +122,7 @@ impl Recordings {
 }
 
 impl ActiveRecording {
-    /// What its row says of now; see [`super::Call::time`].
+    /// The present time relative to `started_at` of the row; see [`super::Call::time`].
     pub(crate) fn time(&self, now: Now) -> Timestamp {
         self.row.started_at + now.instant.since(self.began)
     }
@@ -132,7 +132,7 @@ impl ActiveRecording {
     }
 }
 
-/// A quarter of a second of 1400 Hz at −17 dBm0, with soft ends.
+/// A tone of 1400 Hz at −17 dBm0 for 250 ms, with a fade-in and fade-out of 10 ms.
 fn beep() -> Arc<[i16]> {
     const LENGTH: usize = 2_000;
     let sample = |n: usize| {
@@ -143,7 +143,7 @@ fn beep() -> Arc<[i16]> {
 }
 
 impl Call {
-    /// A call is up: record it where one of its extensions wants that.
+    /// Start recording a call that was bridged, if the setting of one of its extensions requires it.
     pub(crate) fn auto_record(&mut self, cx: &mut Cx<'_>) {
         let Phase::Bridged(a, b) = self.phase else { return };
         let party = |index: usize| self.legs.get(index).map(|leg| &leg.record).map(|leg| leg.party.as_str());
@@ -151,23 +151,23 @@ impl Call {
             return;
         };
         let Err(cause) = self.begin_recording(cx, Some(extension.clone())) else { return };
-        // Whoever relies on it learns that there is none, instead of finding silence.
+        // A failed recording is written to the journal, so that its absence is visible.
         let row = self.new_recording(cx, Some(extension));
         let (state, fault) = (RecordingState::Failed, Some(cause.code().into()));
         let row = Recording { state, fault, ended_at: Some(cx.now.wall), ..row };
         cx.out.push(Output::Journal(Record::Recording(Box::new(row))));
     }
 
-    /// An offer for the party `callee` of a call, without the codecs that a recording cannot be made of where the call is recorded, or will
-    /// be by itself once that party answers.
+    /// Restrict an offer for `callee` to recordable codecs (G.711) if the call is being recorded, or will be recorded automatically once `callee`
+    /// answers.
     pub(crate) fn restrict_to_recordable(&self, cx: &Cx<'_>, callee: &str, offer: Offer) -> Offer {
         let caller = self.legs.first().map(|leg| &leg.record).map_or("", |leg| leg.party.as_str());
         let runs = self.is_up() && cx.core.recordings.records(&self.record.id);
         if runs || cx.core.recorded_for(caller, callee).is_some() { offer.recordable() } else { offer }
     }
 
-    /// Begin a recording. Parties that speak a codec that cannot be recorded are asked for G.711, the called one first; `Err` where one of
-    /// them has not said that it knows that.
+    /// Start a recording. A party with a codec that cannot be recorded is re-offered G.711, the callee first. `Err` when such a party has not
+    /// listed G.711 in its SDP.
     pub(crate) fn begin_recording(
         &mut self,
         cx: &mut Cx<'_>,
@@ -185,7 +185,7 @@ impl Call {
         Ok(view)
     }
 
-    /// A party of a call that is recorded would not speak G.711: the recording ends as failed. `false` where nothing was recorded.
+    /// Stop the recording as failed because a party refused to change to G.711. `false` when the call is not being recorded.
     pub(crate) fn recording_codec_failed(&mut self, cx: &mut Cx<'_>) -> bool {
         let Some(call) = Some(&*self).filter(|call| call.unrecordable().next().is_some()) else {
             return false;
@@ -203,12 +203,12 @@ impl Call {
         true
     }
 
-    /// Begin; the one that runs already where there is one. `None` where nobody talks.
+    /// Start a recording, or return the running one. `None` when the call is not bridged or in an application, or at the limit of recordings.
     fn start_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Option<RecordingView> {
         let (left, right) = match self.phase {
             Phase::Bridged(a, b) => (self.leg(a)?, self.leg(b)),
             Phase::InApplication(_) => (self.leg(0)?, None),
-            // A message is a recording of its own kind.
+            // Voicemail messages are recorded separately.
             Phase::Voicemail(_)
             | Phase::Waiting(_)
             | Phase::RingingDevice(_)
@@ -219,7 +219,7 @@ impl Call {
             | Phase::TrunkTest
             | Phase::Released { .. } => return None,
         };
-        // One that was stopped is only waiting for its file: another may begin.
+        // A stopped recording only waits for its file; a new one can start.
         if let Some((_, active)) = cx.core.recordings.of_call(&self.record.id)
             && active.row.ended_at.is_none()
         {
@@ -253,7 +253,7 @@ impl Call {
         Some(view)
     }
 
-    /// What is written down of a recording that begins.
+    /// The row of a recording that starts.
     fn new_recording(&mut self, cx: &mut Cx<'_>, extension: Option<String>) -> Recording {
         let call = &self.record;
         Recording {
@@ -273,7 +273,7 @@ impl Call {
         }
     }
 
-    /// Let both parties hear that they are recorded, and see to the next time.
+    /// Play the recording tone to both parties and schedule the next one.
     pub(crate) fn beep(&mut self, cx: &mut Cx<'_>, number: Number) {
         let again = match cx.core.config.recording.beep {
             Beep::Never => return,
@@ -324,7 +324,7 @@ impl Core {
         Reply::Recording(Some(view))
     }
 
-    /// The extension for whose sake a call between these two is recorded by itself.
+    /// Number of the extension whose setting requires automatic recording of a call between these parties; the caller's is checked first.
     fn recorded_for(&self, caller: &str, callee: &str) -> Option<String> {
         let default = self.config.recording.calls;
         [(caller, true), (callee, false)].into_iter().find_map(|(party, makes)| {
@@ -336,14 +336,14 @@ impl Core {
         })
     }
 
-    /// The audio of a recording has ended: by a command, or since its call is over.
+    /// The worker has stopped recording, on command or because the call has ended.
     pub(crate) fn recorded(&mut self, now: Now, number: Number) {
         if let Some(active) = self.recordings.running.get_mut(&number) {
             active.row.ended_at = active.row.ended_at.or(Some(active.time(now)));
         }
     }
 
-    /// What became of a recording's file. Nothing else is told of it.
+    /// The file of a recording was closed or could not be written: write the final row to the journal. This is the last event of a recording.
     pub(crate) fn filed(&mut self, now: Now, number: Number, file: FileResult, out: &mut Vec<Output>) {
         let Some(active) = self.recordings.remove(number) else { return };
         let at = active.time(now);
@@ -359,7 +359,7 @@ impl Core {
                 row.state = RecordingState::Failed;
                 let fault = if file == FileResult::DiskFull { "disk_full" } else { "write_failed" };
                 row.fault = Some(fault.into());
-                // The call goes on without it.
+                // The call continues without the recording.
                 let command = MediaCommand::StopRecording { recording: number };
                 out.push(Output::Media { worker, command });
             }

@@ -1,4 +1,4 @@
-//! Release: the only way a call ends. Every leg is told why, every port goes back, and exactly one CDR is written.
+//! Release, the single end of every call: all legs are hung up with the cause, all ports are freed, and exactly one CDR is written.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use model::{CallStatus, Cause};
 use super::Phase;
 use crate::Output;
 
-/// How long the record waits for media workers to report, and for phones to answer BYE.
+/// How long the CDR waits for the reports of the media workers and for the responses to BYE.
 const REPORTS: Duration = Duration::from_secs(2);
-/// Longer than any transaction: what is left then is forgotten.
+/// Time from the CDR to the removal of a call whose sessions have not terminated. Longer than any SIP transaction.
 const LAST_WORDS: Duration = Duration::from_secs(40);
 
 impl Call {
+    /// End the call with `cause`. No effect on a released call.
     pub(crate) fn release(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         if matches!(self.phase, Phase::Released { .. }) {
             return;
@@ -47,8 +48,8 @@ impl Call {
         self.finish_if_done(cx);
     }
 
-    /// Write the CDR once the reports are in and every phone that was up has heard that it is over: after a crash before that the journal
-    /// still shows the call as open, so that its phones are told again. Forget the call once its last messages are through.
+    /// Write the CDR once all media reports have arrived and the session of every answered leg has terminated. Until then the journal shows the
+    /// call as open, so that after a crash BYE is sent to its legs again. Remove the call once the sessions of all legs have terminated.
     pub(crate) fn finish_if_done(&mut self, cx: &mut Cx<'_>) {
         let Phase::Released { reports } = self.phase else { return };
         let owes =
@@ -65,7 +66,8 @@ impl Call {
         }
     }
 
-    /// The timer of a call that is over: a worker that does not report, a phone that does not answer BYE, or a session that does not end, holds nothing up for ever.
+    /// Timer of a released call: write the CDR without the missing reports and BYE responses; at the second expiry, remove the call although
+    /// a session has not terminated.
     pub(crate) fn on_release_timeout(&mut self, cx: &mut Cx<'_>) {
         if matches!(self.phase, Phase::Released { reports: true }) {
             self.phase = Phase::Released { reports: false };
@@ -76,7 +78,7 @@ impl Call {
         self.forget(cx);
     }
 
-    /// Its last messages are through: its ladder is written, and the switch takes it out of its table.
+    /// Write the ladder and mark the call for removal from the call table.
     fn forget(&mut self, cx: &mut Cx<'_>) {
         self.gone = true;
         cx.core.timers.cancel(self.timer.take());

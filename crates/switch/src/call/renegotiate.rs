@@ -1,4 +1,4 @@
-//! Hold, resume and every other change of a call that is up: passed from end to end, with our media in the middle.
+//! Renegotiation of an established call (hold, resume, codec change): offers are forwarded end to end, with our media relay in between.
 
 use bytes::Bytes;
 use media::sdp::{self, SessionDescription};
@@ -9,7 +9,7 @@ use crate::core::Cx;
 use super::{PendingReinvite, Phase};
 
 impl Call {
-    /// A party offers (re-INVITE, UPDATE), or asks for an offer.
+    /// A re-INVITE or UPDATE from the peer of a leg: with an offer, or without SDP (`None`), which requests an offer.
     pub(crate) fn on_offer(&mut self, cx: &mut Cx<'_>, index: usize, sdp: Option<Bytes>) {
         let Some(session) = self.leg(index).map(|leg| leg.session) else { return };
         let partner = self.partner(index);
@@ -17,7 +17,7 @@ impl Call {
         let answer = match sdp.map(|sdp| SessionDescription::parse(&sdp)) {
             None => self.reoffer(cx, index, partner).ok_or(488),
             Some(Err(_)) => Err(488),
-            // Before the other party hears of it: a session that is refused stays as it was for both (RFC 3261 §14.1).
+            // Checked before the offer is forwarded: after a rejection the session stays unchanged for both parties (RFC 3261 §14.1).
             Some(Ok(theirs)) if theirs.check_audio().is_err() => Err(488),
             Some(Ok(_)) if busy => Err(491),
             Some(Ok(theirs)) => match partner {
@@ -30,7 +30,8 @@ impl Call {
         cx.core.endpoint.answer(cx.now, session, answer, &mut cx.core.sip_out);
     }
 
-    /// Whether an offer concerns the other party: another direction or other codecs. A session refresh and a new address do not.
+    /// Whether an offer must be forwarded to the other party: its direction or its codecs have changed. A session refresh or a new address is
+    /// answered locally.
     fn changes_media(&self, index: usize, theirs: &SessionDescription) -> bool {
         let before = self.leg(index).and_then(|leg| leg.stream.theirs.as_ref());
         before.is_none_or(|before| {
@@ -38,14 +39,14 @@ impl Call {
         })
     }
 
-    /// Re-INVITE without SDP: offer what we are, like the other party; the answer comes with the ACK.
+    /// Our offer in response to a re-INVITE without SDP, modelled on the SDP of the other party. The answer comes in the ACK.
     fn reoffer(&mut self, cx: &mut Cx<'_>, index: usize, partner: Option<usize>) -> Option<Bytes> {
         let like = partner.and_then(|i| self.leg(i)).and_then(|leg| leg.stream.theirs.clone());
         self.legs.get_mut(index)?.stream.local.version += 1;
         self.make_offer(cx, index, like.as_ref())
     }
 
-    /// Answer without the other party: nothing changes for it.
+    /// Answer an offer without involving the other party. `Err` holds the SIP status: 481 without leg, 488 without common codec.
     fn answer_locally(
         &mut self,
         cx: &mut Cx<'_>,
@@ -84,6 +85,7 @@ impl Call {
         }
     }
 
+    /// Forward an offer to leg `other`; leg `index` is answered once `other` has answered.
     fn forward_offer(&mut self, cx: &mut Cx<'_>, index: usize, other: usize, theirs: SessionDescription) {
         if let Some(partner) = self.legs.get_mut(other) {
             partner.stream.local.version += 1;
@@ -97,7 +99,7 @@ impl Call {
         cx.core.endpoint.offer(cx.now, session, offer, &mut cx.core.sip_out);
     }
 
-    /// The other party answered what we passed on.
+    /// Leg `other` answered an offer of ours: answer the forwarded offer of its partner, if there is one.
     pub(crate) fn answered(&mut self, cx: &mut Cx<'_>, other: usize, sdp: &[u8]) {
         if self.apply_answer(cx, other, sdp).is_err() {
             let asked = self.partner(other).and_then(|i| self.leg(i)).map(|leg| leg.asking.clone());
@@ -112,7 +114,7 @@ impl Call {
         let Some(leg) = self.legs.get_mut(index) else { return };
         let PendingReinvite::Passed(theirs) = std::mem::replace(&mut leg.asking, PendingReinvite::No) else {
             if agreed.codec.is_g711() {
-                self.ask_for_g711(cx, index); // or they would not understand each other
+                self.ask_for_g711(cx, index); // both legs need the same codec
             }
             return self.update_media_graph(cx);
         };
@@ -134,7 +136,7 @@ impl Call {
         self.update_media_graph(cx);
     }
 
-    /// A party has taken a change that the one who offered it was refused: offer it what was in force before.
+    /// Undo a change that leg `other` has accepted but whose offerer was rejected: re-offer the offerer's former SDP to `other`.
     fn offer_former(&mut self, cx: &mut Cx<'_>, other: usize) {
         let offerer = self.partner(other).and_then(|i| self.leg(i));
         let Some(former) = offerer.and_then(|leg| leg.stream.theirs.clone()) else { return };
@@ -147,12 +149,12 @@ impl Call {
         }
     }
 
-    /// Offer a party G.711 alone, where it speaks something else that it could change for it.
+    /// Offer only G.711 to a leg that uses another codec and supports G.711. No effect on other legs.
     pub(crate) fn ask_for_g711(&mut self, cx: &mut Cx<'_>, index: usize) {
         let Some(leg) = self.legs.get_mut(index) else { return };
         if leg.is_unrecordable() && leg.knows_g711() {
             leg.stream.local.version += 1;
-            // Its own codecs under its own numbers.
+            // Keeps the peer's own payload type numbers.
             let offer = sdp::offer(&leg.stream.local, leg.stream.theirs.as_ref()).recordable();
             let (session, bytes) = (leg.session, offer.bytes.clone());
             leg.stream.ours = Some(offer);
@@ -160,7 +162,8 @@ impl Call {
         }
     }
 
-    /// The other party refused what we passed on: all stays as it was.
+    /// Leg `other` rejected an offer of ours: the session stays unchanged, and a forwarded offer of its partner is rejected with `status`, at
+    /// least 400.
     pub(crate) fn offer_refused(&mut self, cx: &mut Cx<'_>, other: usize, status: u16) {
         if let Some(leg) = self.legs.get_mut(other)
             && let Some(agreed) = &leg.stream.negotiated
@@ -177,7 +180,7 @@ impl Call {
         }
     }
 
-    /// Offer a party again what the other one speaks.
+    /// Re-offer leg `index` the codec of leg `other`, if their negotiated codecs differ.
     fn reoffer_codec_of(&mut self, cx: &mut Cx<'_>, index: usize, other: usize) {
         let spoken = |index| self.leg(index).and_then(|leg| leg.stream.negotiated.as_ref());
         let differ = spoken(index).zip(spoken(other)).is_some_and(|(a, b)| !a.codec.same_as(&b.codec));

@@ -1,5 +1,5 @@
-//! Nobody took the call: what next? The one place that decides it (S71, S73): an extension that a call reaches forwards it, looks for its
-//! owner, rings, or falls back.
+//! Routing of a call to an extension, and the next step when it is not answered (S71, S73): forwarding, follow-me, ringing, voicemail or
+//! release. All of these decisions are made here.
 
 use std::sync::Arc;
 
@@ -17,45 +17,45 @@ use super::{LegState, Phase};
 use crate::limits;
 use crate::switch::Switch;
 
-/// How a call came to where it is.
+/// The routing state of a call.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
-    /// The extensions that had the call and could not place it, the present one last.
+    /// Extensions that the call was routed to, the current one last.
     pub(crate) hops: Vec<RoutingHop>,
-    /// Extensions that have had the call, or made it: none gets it twice.
+    /// Extensions that have received the call, or placed it; a forwarded call is not routed to any of them again.
     pub(crate) visited_extensions: Vec<ExtensionId>,
-    /// How often it was diverted here, oldest first.
+    /// Diversions made by this server, oldest first.
     pub(crate) diversions: Vec<Diversion>,
-    /// How often it had been diverted before it came here.
+    /// Number of diversions before the call reached this server.
     pub(crate) prior_diversions: usize,
-    /// User names whose phones ring now.
+    /// User names whose devices are ringing.
     pub(crate) ringing_aors: Vec<Arc<str>>,
-    /// Whose further call it is, besides its caller's (S29).
+    /// Users that the call is charged to, in addition to its own user (S29).
     pub(crate) charged_users: Vec<UserId>,
-    /// The follow-me that is under way.
+    /// The follow-me in progress.
     pub(crate) ring_sequence: Option<RingSequence>,
-    /// Its way outside was admitted already, before its device rang.
+    /// Click-to-call: the outbound limits were checked before the device was rung.
     pub(crate) outbound_admitted: bool,
-    /// The leg whose early media the caller has been given.
+    /// The leg whose early media is sent to the caller.
     pub(crate) early_media_leg: Option<usize>,
-    /// The provisional response that the caller got last: 180 or 183; 0 for none.
+    /// Last provisional response sent to the caller: 180 or 183; 0 for none.
     pub(crate) last_progress: u16,
-    /// The caller does not want to be shown (`*67`).
+    /// The caller number is withheld (`*67`).
     pub(crate) hidden: bool,
 }
 
-/// An extension that has the call, and what it has tried.
+/// An extension that the call was routed to, and its diversion state.
 #[derive(Debug)]
 pub(crate) struct RoutingHop {
     pub(crate) extension: Arc<Extension>,
-    /// Where its phone sends callers to (302).
+    /// Target of a 3xx response from one of its devices.
     deflected_to: Option<String>,
-    /// It has passed the call on once.
+    /// It has diverted the call; this is done once.
     diverted: bool,
 }
 
 impl Call {
-    /// A call reaches an extension: where it is always forwarded it goes on at once, over everything else (S73).
+    /// Route the call to an extension. Unconditional forwarding takes precedence over every other setting (S73).
     pub(crate) fn route_to_extension(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>) {
         self.phase = Phase::Dialling;
         self.best_cause = None;
@@ -88,8 +88,8 @@ impl Call {
         self.fork(cx, &username, &number, u64::from(extension.ring_seconds.max(5)));
     }
 
-    /// Nobody took the call, for this cause: busy, no answer, nobody there, not wanted, or nowhere to go. The extension that has it (the
-    /// last of the journey's stops) passes it on once, where it says so; else voicemail takes it; else the call ends.
+    /// The call was not answered: busy, no answer, unreachable, rejected or not routable. The current extension (the last hop) diverts the call
+    /// once if its forwarding applies to `cause`; otherwise voicemail takes it; otherwise the call is released.
     pub(crate) fn on_no_answer(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         self.stop_ringing(cx, cause);
         if let Some(why) = self.diversion_for(cause) {
@@ -105,7 +105,8 @@ impl Call {
         }
     }
 
-    /// Whose voicemail takes a call that nobody took: that of the extension that has it, else of one before it on its journey (S73).
+    /// The extension whose voicemail takes an unanswered call: the current hop or, if that has none, the closest earlier hop (S73). `None` when the
+    /// caller has hung up.
     fn voicemail_for(&self, cause: Cause) -> Option<Arc<Extension>> {
         let waits =
             self.leg(0).is_some_and(|leg| !matches!(leg.state, LegState::Terminating | LegState::Terminated));
@@ -113,7 +114,7 @@ impl Call {
         self.routing.hops.iter().rev().find(takes).filter(|_| waits).map(|stop| Arc::clone(&stop.extension))
     }
 
-    /// Whether the extension that has the call passes it on after this cause, and why.
+    /// The reason with which the current extension diverts the call after this cause; `None` when it does not divert.
     fn diversion_for(&self, cause: Cause) -> Option<DiversionReason> {
         let stop = self.routing.hops.last()?;
         if stop.deflected_to.is_some() && !stop.diverted {
@@ -122,7 +123,7 @@ impl Call {
         self.forwards(cause).then(|| DiversionReason::of(cause))
     }
 
-    /// Whether the forwarding of the extension that has the call is on, has not been tried yet, and is meant for this cause.
+    /// Whether the forwarding of the current extension is enabled, applies to this cause and has not been used for this call.
     fn forwards(&self, cause: Cause) -> bool {
         let Some(stop) = self.routing.hops.last() else { return false };
         let forwarding = &stop.extension.forwarding;
@@ -135,7 +136,7 @@ impl Call {
         forwarding.enabled && forwarding.number.is_some() && meant && !stop.diverted
     }
 
-    /// Send the call on to where the extension that has it wants it: by the same policy and limits as any call of that extension.
+    /// Divert the call to the forwarding target of the current extension, with the dial policy and limits of a call of that extension.
     fn divert(&mut self, cx: &mut Cx<'_>, why: DiversionReason) {
         let Some(stop) = self.routing.hops.last_mut() else {
             return;
@@ -165,7 +166,7 @@ impl Call {
         self.route_call(cx, decision.route);
     }
 
-    /// Whether one more diversion, and one more call of the extension's owner, may be (S29, S71). It is counted.
+    /// Check the limit of diversions per call and the concurrent calls of the extension's owner (S29, S71), and charge the call to the owner.
     pub(crate) fn check_diversion(&mut self, cx: &mut Cx<'_>, extension: &Extension) -> Result<(), Cause> {
         if self.routing.prior_diversions + self.routing.diversions.len() >= limits::DIVERSIONS {
             self.push_trace("loop", format!("forwarded {} times already", limits::DIVERSIONS));
@@ -183,7 +184,7 @@ impl Call {
         Ok(())
     }
 
-    /// 181 to a caller who waits, and ringing to one who hears us already.
+    /// Send 181 to a caller that is not answered yet, and the ringback tone to a caller that has SDP from us (early media or answered).
     pub(crate) fn send_181(&mut self, cx: &mut Cx<'_>) {
         let Some(caller) = self.leg(0) else { return };
         let (session, up, hears) =
@@ -196,7 +197,7 @@ impl Call {
         }
     }
 
-    /// Let go of the phones that ring: they missed it, or it goes elsewhere.
+    /// Cancel all ringing legs and outbound attempts, the follow-me and the timer.
     pub(crate) fn stop_ringing(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         let call = &mut *self;
         call.routing.ring_sequence = None;
@@ -211,7 +212,7 @@ impl Call {
         cx.core.timers.cancel(self.timer.take());
     }
 
-    /// Cancel one leg that rings.
+    /// Cancel one ringing leg and record `cause`, unless the leg has a cause already.
     pub(crate) fn cancel_leg(&mut self, cx: &mut Cx<'_>, index: usize, cause: Cause) {
         let at = self.time(cx.now);
         if let Some(record) = self.legs.get_mut(index).map(|leg| &mut leg.record) {
@@ -221,8 +222,8 @@ impl Call {
         self.hangup_leg(cx, index, cause);
     }
 
-    /// A phone answers with 3xx: where it names a number, or somebody of our own domain, the extension passes the call on to there once
-    /// no other phone rings.
+    /// A device responded with 3xx. A contact that is a tel URI or a SIP URI of our own domain becomes the diversion target of the extension; the
+    /// call is diverted once no other device rings. 3xx is ignored during follow-me.
     pub(crate) fn on_redirect_response(&mut self, cx: &mut Cx<'_>, index: usize, response: &Message) {
         let Some(call) = Some(&*self).filter(|call| call.routing.ring_sequence.is_none()) else {
             return;
@@ -245,7 +246,7 @@ impl Call {
         }
     }
 
-    /// Add a step to the answer to "why?".
+    /// Append a step to the routing trace of the call.
     pub(crate) fn push_trace(&mut self, rule: &str, outcome: String) {
         self.record.trace.push(TraceStep { rule: rule.into(), outcome });
     }

@@ -1,4 +1,4 @@
-//! How many calls a trunk takes at once, and how many a second: what the carrier sold, and no more, so that it never has to refuse.
+//! Admission of calls to a trunk: limits of channels and of calls per second, as contracted, so that the carrier does not reject calls.
 
 use std::time::Duration;
 
@@ -8,28 +8,29 @@ use model::{Trunk, TrunkId};
 use super::Trunks;
 use crate::limits::TRUNK_QUEUE;
 
-/// What a trunk is carrying.
+/// Usage of a trunk.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TrunkUsage {
-    /// Calls on it.
+    /// Channels in use, inbound and outbound.
     pub(super) channels: u32,
-    /// When the next call may begin.
+    /// Earliest start of the next outbound call under the limit of calls per second.
     next: Option<Instant>,
 }
 
-/// Whether a call may begin.
+/// Result of an admission check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Admission {
     Now,
+    /// The call is paced: it may start at this time.
     At(Instant),
     /// Every channel is in use.
     NoChannel,
-    /// The queue is longer than a caller's patience.
+    /// Pacing would delay the call by more than [`TRUNK_QUEUE`].
     CpsExceeded,
 }
 
 impl Trunks {
-    /// Ask for a channel and a place in the queue. Who calls for help asks nobody, and is counted all the same.
+    /// Allocate a channel and a start time for an outbound call. An emergency call (`help`) is always admitted at once, and is counted.
     pub(super) fn admit(&mut self, now: Instant, trunk: &Trunk, help: bool) -> Admission {
         let pace = self.paces.entry(trunk.id.clone()).or_default();
         if trunk.settings.max_channels.is_some_and(|max| pace.channels >= max) && !help {
@@ -50,7 +51,7 @@ impl Trunks {
         if turn > now { Admission::At(turn) } else { Admission::Now }
     }
 
-    /// Count a call that a carrier delivers; `false` where every channel is in use.
+    /// Allocate a channel for an inbound call; `false` when every channel is in use.
     pub(crate) fn admit_inbound(&mut self, trunk: &Trunk) -> bool {
         let pace = self.paces.entry(trunk.id.clone()).or_default();
         let free = trunk.settings.max_channels.is_none_or(|max| pace.channels < max);
@@ -58,12 +59,12 @@ impl Trunks {
         free
     }
 
-    /// Count a call that nobody was asked about: it is tried where it was let in before.
+    /// Allocate a channel without a check, for a last-resort target on a trunk that has admitted the call before.
     pub(super) fn take(&mut self, trunk: &TrunkId) {
         self.paces.entry(trunk.clone()).or_default().channels += 1;
     }
 
-    /// A call has left its trunk.
+    /// Release the channel of a call.
     pub(crate) fn release_channel(&mut self, channel: Option<TrunkId>) {
         if let Some(pace) = channel.and_then(|id| self.paces.get_mut(&id)) {
             pace.channels = pace.channels.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! What becomes of an attempt to reach a carrier's host: silence, a refusal, or somebody who said no.
+//! Failover: the next step of an outbound attempt after a time-out or a failure response from a carrier's host.
 
 use model::Cause;
 use sip::resolve::Candidate;
@@ -10,15 +10,15 @@ use crate::core::Cx;
 use super::health::retry_after;
 use super::outbound::{AttemptId, AttemptState, OutboundAttempt};
 
-/// What a carrier's refusal means for the call.
+/// Meaning of a carrier's failure response for the outbound attempt.
 enum FailoverAction {
-    /// Somebody said no: busy, unknown, declined.
+    /// The call failed at the callee (busy, unknown number, declined): no other host is tried.
     Final(Cause),
-    /// Nobody is there.
+    /// No response: the host is marked down and the next one is tried.
     Dead,
-    /// This host cannot; it may ask for rest.
+    /// 5xx: the next host is tried. Holds Retry-After, in seconds.
     Fails(Option<u64>),
-    /// It does not know us: no host of this trunk will.
+    /// 401 or 407 to our credentials: the other hosts of this trunk are skipped.
     AuthRejected,
 }
 
@@ -33,7 +33,7 @@ impl FailoverAction {
     }
 }
 
-/// The Q.850 cause of a refusal, where the status alone says little (RFC 3326).
+/// The cause of a Q.850 Reason header (RFC 3326). `None` without one, or when the status is specific enough.
 fn q850_cause(response: &Message) -> Option<Cause> {
     if matches!(response.status(), Some(486 | 600 | 603 | 404 | 484 | 488)) {
         return None;
@@ -46,7 +46,7 @@ fn q850_cause(response: &Message) -> Option<Cause> {
 }
 
 impl Call {
-    /// The alarm of a call on its way out.
+    /// Timer of an outbound attempt: DNS time-out, end of pacing, or no response from the called host.
     pub(crate) fn attempt_waited(&mut self, cx: &mut Cx<'_>, attempt: u64) {
         let Some(call) = Some(&*self).filter(|call| call.phase.is_dialling()) else { return };
         let Some(way) = call.outbound.waiting(attempt) else { return };
@@ -65,7 +65,7 @@ impl Call {
                     spot.trunk.name, spot.address.address
                 ));
                 cx.core.trunks.mark_down(cx.now, &spot.trunk.id, spot.address);
-                // Should it wake up after all, it is cancelled, or hung up: one call is never carried twice.
+                // CANCEL, or BYE after a late answer: a call never has two answered outbound legs.
                 self.set_stage(id, AttemptState::Choosing);
                 self.hangup_leg(cx, leg, Cause::Unreachable);
                 self.continue_attempt(cx, id);
@@ -79,7 +79,7 @@ impl Call {
         }
     }
 
-    /// The DNS has said where a host is.
+    /// The DNS lookup of a host has completed.
     pub(crate) fn attempt_resolved(&mut self, cx: &mut Cx<'_>, attempt: u64, addresses: Vec<Candidate>) {
         let Some(call) = Some(&mut *self).filter(|call| call.phase.is_dialling()) else { return };
         let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
@@ -90,7 +90,7 @@ impl Call {
         self.continue_attempt(cx, id);
     }
 
-    /// A leg to a carrier has ended before it was answered: the next host is tried where this one could not, and not where somebody said no.
+    /// A leg to a carrier ended before it was answered: try the next target, unless the failure is final.
     pub(crate) fn trunk_leg_ended(&mut self, cx: &mut Cx<'_>, id: AttemptId, ended: &Termination) {
         let Some(way) = self.outbound.get_mut(id) else { return };
         let AttemptState::Calling { spot, .. } = &way.stage else { return };

@@ -1,4 +1,4 @@
-//! Whether a carrier's hosts live: what OPTIONS hears, and what calls have met.
+//! Health of a carrier's hosts, from OPTIONS probes and from the results of calls.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks};
 use crate::Output;
 
-/// How often a host that lives is asked.
+/// Probe interval while all hosts are up.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How often one that does not is.
+/// Probe interval while a host is down.
 const INTERVAL_DOWN: Duration = Duration::from_secs(5);
-/// How long it may take to answer.
+/// Time-out of an OPTIONS request.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Silences in a row until a host counts as down.
+/// Consecutive time-outs after which a host counts as down.
 const SILENCES: u8 = 2;
-/// The longest rest that a 503 may ask for (Retry-After).
+/// Upper limit of Retry-After in a response to a call.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
-/// What is known of a host.
+/// Health of a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Health {
     #[default]
@@ -33,23 +33,23 @@ pub(super) enum Health {
     Down,
 }
 
-/// One address of a carrier.
+/// Health of one address of a carrier.
 #[derive(Clone, Debug)]
 pub(super) struct HostHealth {
     pub(super) address: Candidate,
-    /// The URI of the host that led to it.
+    /// URI of the host that resolved to this address.
     pub(super) name: String,
     pub(super) life: Health,
     timeouts: u8,
     probing: bool,
-    /// It asked for rest (503 with Retry-After).
+    /// No calls before this time (5xx with Retry-After).
     retry_after: Option<Instant>,
     pub(super) checked: Option<Timestamp>,
     pub(super) status: Option<u16>,
     pub(super) round_trip: Option<Duration>,
 }
 
-/// The addresses of one trunk.
+/// Health of all addresses of one trunk.
 #[derive(Debug, Default)]
 pub(crate) struct TrunkHealth {
     pub(super) hosts: Vec<HostHealth>,
@@ -62,7 +62,7 @@ impl TrunkHealth {
 }
 
 impl Trunks {
-    /// Whether a call should rather not try this address.
+    /// Whether an address is down or backing off; a call tries it as a last resort only.
     pub(super) fn is_down(&self, now: Instant, trunk: &TrunkId, address: Candidate) -> bool {
         let host = self.watches.get(trunk).and_then(|w| w.hosts.iter().find(|h| h.address == address));
         host.is_some_and(|host| {
@@ -70,7 +70,7 @@ impl Trunks {
         })
     }
 
-    /// A call met silence, or nobody.
+    /// Mark an address as down after a call got no response or could not be sent, and probe the trunk soon.
     pub(super) fn mark_down(&mut self, now: Now, trunk: &TrunkId, address: Candidate) {
         if let Some(host) = self.watches.get_mut(trunk).and_then(|watch| watch.host(address)) {
             (host.life, host.checked, host.status) = (Health::Down, Some(now.wall), None);
@@ -80,7 +80,7 @@ impl Trunks {
         }
     }
 
-    /// A host asks to be left alone for a while.
+    /// Exclude an address for `seconds`, as its Retry-After requests; at most [`LONGEST_REST`].
     pub(super) fn back_off(&mut self, now: Instant, trunk: &TrunkId, address: Candidate, seconds: u64) {
         if let Some(host) = self.watches.get_mut(trunk).and_then(|watch| watch.host(address)) {
             host.retry_after = Some(now + Duration::from_secs(seconds).min(LONGEST_REST));
@@ -88,7 +88,7 @@ impl Trunks {
     }
 }
 
-/// What a response asks for in Retry-After, seconds.
+/// The value of Retry-After, in seconds.
 pub(super) fn retry_after(response: &Message) -> Option<u64> {
     let text = response.header(HeaderName::RetryAfter)?;
     let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -96,7 +96,7 @@ pub(super) fn retry_after(response: &Message) -> Option<u64> {
 }
 
 impl Core {
-    /// Ask all hosts of a trunk, and set the time of the next round.
+    /// Probe all hosts of a trunk and schedule the next round.
     pub(crate) fn probe(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
@@ -120,7 +120,7 @@ impl Core {
         self.trunks.set_only(due, Alarm::Probe(id.clone()));
     }
 
-    /// Ask every address of a host.
+    /// Update the addresses of a host and send OPTIONS to each, if the trunk is probed. An address with a pending probe is skipped.
     pub(crate) fn probe_all(&mut self, now: Now, id: &TrunkId, name: &str, addresses: &[Candidate]) {
         let Some(trunk) = self.directory.trunk(id).filter(|trunk| trunk.enabled).cloned() else {
             return;
@@ -154,6 +154,7 @@ impl Core {
         }
     }
 
+    /// Send OPTIONS to one address.
     fn ask_options(&mut self, now: Now, trunk: &Trunk, name: &str, address: Candidate) {
         let (Some(hop), Ok(uri)) = (self.hop_to(address), Uri::parse(name.to_owned().into())) else {
             return self.probed(now, &trunk.id, address, now.instant, None);
@@ -168,7 +169,8 @@ impl Core {
         self.trunks.asked.insert(id, asked);
     }
 
-    /// A host answered, or did not. Every answer is a sign of life but one: 503 says that calls would be refused.
+    /// Result of a probe; `None` without response. Every response except 503 marks the host as up; 503 marks it as down, since calls would be
+    /// rejected.
     pub(super) fn probed(
         &mut self,
         now: Now,
@@ -191,7 +193,7 @@ impl Core {
             }
             None => {
                 host.timeouts = host.timeouts.saturating_add(1);
-                // One lost round says little of a host that lived; of an unknown one it says all that we know.
+                // A single time-out does not mark a host that was up as down. An unknown host, or an error before the time-out, counts as down.
                 if host.timeouts >= SILENCES
                     || host.life == Health::Unknown
                     || now.instant.since(sent) < PATIENCE

@@ -1,4 +1,4 @@
-//! Calls that a carrier delivers: known by the address of the socket, never by what a header says (security.md row 8).
+//! Inbound calls from carriers. A trunk is identified by the source address of the request, never by its headers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use super::transport;
 use crate::call::escaped;
 
 impl Core {
-    /// The trunks that may be behind a hop, in their order: those whose sources it comes from, and those we are registered at there.
+    /// The enabled trunks with the transport of the hop whose `sources` contain its remote address, or whose registrar has that address,
+    /// ordered by priority.
     pub(crate) fn trunks_by_source(&self, hop: &Hop) -> Vec<Arc<Trunk>> {
         let ip = hop.remote.ip();
         let speaks = |trunk: &Trunk| {
@@ -31,7 +32,7 @@ impl Core {
         all.filter(|trunk| trunk.enabled && from(trunk) && speaks(trunk)).cloned().collect()
     }
 
-    /// The From of the legs of a call that a trunk delivered.
+    /// The From URI of the legs of an inbound trunk call: the caller number at our own domain.
     pub(crate) fn trunk_from_uri(&self, number: &str) -> String {
         format!("<sip:{}@{}>", escaped(number), self.config.domain)
     }

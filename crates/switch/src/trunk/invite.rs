@@ -1,4 +1,4 @@
-//! The INVITE that a carrier gets: what it says of the caller, and in whose words.
+//! The INVITE to a carrier: request URI, caller identity, privacy and diversion headers.
 
 use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
@@ -12,7 +12,8 @@ use crate::call::{ANONYMOUS, Call, Leg, escaped};
 use crate::{Output, limits};
 
 impl Call {
-    /// A leg to a carrier: nothing of what the caller wrote goes with it but what is said here (security.md row 30).
+    /// Send the INVITE to a carrier and add the leg to the call. No header of the caller's INVITE is copied except those added here. Returns the
+    /// index of the leg; `None` when the INVITE cannot be built or sent.
     pub(super) fn send_invite(
         &mut self,
         cx: &mut Cx<'_>,
@@ -27,7 +28,7 @@ impl Call {
         let shown = cx.core.outbound_caller_id(call, way, &spot.trunk);
         let (worker, max_forwards) = (call.worker(), call.hops_left);
         let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        // Behind an outbound proxy the URIs still name the carrier.
+        // With an outbound proxy the URIs still contain the carrier's host.
         let host = settings.hosts.iter().find(|host| **host == spot.host).or(settings.hosts.first())?;
         let uri = Uri::parse(host_uri(Some(&number), host).into()).ok()?;
         let credentials = match (&settings.username, &spot.trunk.password) {
@@ -39,11 +40,12 @@ impl Call {
             _ => None,
         };
         let mut lines = Headers::new();
-        // Whoever helps may know who calls.
+        // An emergency service always receives the caller number.
         let hidden = call.routing.hidden && !way.outside.is_emergency;
         let from = match &shown {
             Some(shown) => {
-                // The carrier is trusted with the number (RFC 3325 §7), and told not to pass it on. It knows its own domain, not ours.
+                // The carrier is in the trust domain (RFC 3325 §7) and gets the number; `Privacy: id` forbids it to disclose it. The host is the
+                // carrier's, which does not know our domain.
                 lines.add("P-Asserted-Identity", format_args!("<sip:{shown}@{}>", host.in_uri()));
                 if hidden {
                     lines.add("Privacy", "id");
@@ -99,7 +101,7 @@ impl Call {
 }
 
 impl Core {
-    /// The number that the called one outside is shown, by the trunk's rule.
+    /// The caller number shown to the external callee, by the caller ID rule of the trunk.
     fn outbound_caller_id(&self, call: &Call, way: &OutboundAttempt, trunk: &Trunk) -> Option<String> {
         if let (CallerId::Own, Some(by)) = (trunk.settings.caller_id, &way.by) {
             return trunk.settings.caller_number(by.number.as_str(), Some(&by.number));

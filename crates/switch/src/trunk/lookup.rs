@@ -1,4 +1,4 @@
-//! From a carrier's name to addresses: the core asks and waits, the shell puts each question to the DNS once.
+//! DNS lookups of carrier hosts (RFC 3263). The core keeps the resolver state and the shell performs the queries; concurrent lookups share a query.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use super::{Alarm, Trunks};
 use crate::Output;
 use crate::call::CallKey;
 
-/// Who waits for addresses.
+/// The consumer of a lookup.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Call { call: CallKey, attempt: u64 },
@@ -19,19 +19,19 @@ pub(crate) enum Purpose {
     Register(TrunkId),
 }
 
-/// The resolver and everybody who waits for it.
+/// The resolver and its pending lookups.
 #[derive(Debug)]
 pub(crate) struct Lookups {
     resolver: Resolver,
     purposes: BTreeMap<LookupId, Purpose>,
-    /// Questions that the shell works on, by their tokens, and the lookups that wait for them: one question is put once.
+    /// Queries in progress by token, each with the lookups that wait for it; the same question is not sent twice at a time.
     questions: BTreeMap<u64, (Question, Vec<LookupId>)>,
     token: u64,
 }
 
 impl Lookups {
     pub(super) fn new(rng: Rng) -> Lookups {
-        // UDP first: what nothing says otherwise about is spoken with in datagrams (RFC 3263 §4.1).
+        // UDP first: it is the default when neither the URI nor DNS specifies a transport (RFC 3263 §4.1).
         let transports = vec![Transport::Udp, Transport::Tcp, Transport::Tls];
         Lookups {
             resolver: Resolver::new(transports, rng),
@@ -54,7 +54,8 @@ impl Lookups {
 }
 
 impl Trunks {
-    /// Look a host up. What is known is answered at once; else the purpose comes back later with the addresses.
+    /// Resolve a host. Returns the addresses if they are known, empty for an invalid host. `None` when a query is needed: `purpose` is returned
+    /// with the addresses by [`Trunks::take_answer`] or [`Trunks::go_on`].
     pub(super) fn look_up(
         &mut self,
         now: Instant,
@@ -78,7 +79,7 @@ impl Trunks {
         None
     }
 
-    /// Go on with a lookup after a pause.
+    /// Resume a lookup after its wait time.
     pub(crate) fn go_on(
         &mut self,
         now: Instant,
@@ -89,17 +90,17 @@ impl Trunks {
         self.step(id, step, out)
     }
 
-    /// An address could not be reached: for a while it comes behind the others of its name.
+    /// Report an unreachable address: for a while it is sorted behind the other addresses of its name.
     pub(super) fn lookups_failed(&mut self, now: Instant, address: Candidate) {
         self.lookups.resolver.failed(now, address);
     }
 
-    /// The lookups that wait for the answer with this token.
+    /// Remove the query with this token and return the lookups that wait for it.
     pub(crate) fn answered(&mut self, token: u64) -> VecDeque<LookupId> {
         self.lookups.questions.remove(&token).map_or_else(VecDeque::new, |(_, waiting)| waiting.into())
     }
 
-    /// Give an answer to one of the lookups that wait for it.
+    /// Pass an answer to one of the lookups that wait for it. Returns the purpose and the addresses when the lookup is complete.
     pub(crate) fn take_answer(
         &mut self,
         now: Instant,
@@ -112,7 +113,7 @@ impl Trunks {
     }
 }
 
-/// The URI of a user at a carrier, or of the carrier itself.
+/// The SIP URI of a user at a carrier host, or of the host itself if `user` is `None`.
 pub(super) fn host_uri(user: Option<&str>, host: &TrunkHost) -> String {
     let user = user.map(|user| format!("{}@", crate::call::escaped(user))).unwrap_or_default();
     let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();

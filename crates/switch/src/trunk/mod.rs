@@ -1,4 +1,4 @@
-//! Trunks: what is known of the carriers' hosts, who waits for what of them, and when to look again. A file per concern.
+//! Trunks: DNS lookups, health, registration, admission and outbound attempts, with their timers. Each has its own file.
 
 pub(crate) mod admission;
 mod duty;
@@ -34,29 +34,29 @@ use registration::Registration;
 pub(crate) use test_call::TestCall;
 use test_call::Tests;
 
-/// Something that is due.
+/// A timer of the trunks.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Alarm {
-    /// A call's attempt has waited long enough for whatever it waits for.
+    /// Time-out or end of pacing of a call's outbound attempt, see [`outbound::AttemptState`].
     Attempt { call: CallKey, attempt: u64 },
-    /// Ask the hosts of a trunk whether they live.
+    /// Probe the hosts of a trunk.
     Probe(TrunkId),
-    /// Register, refresh, or try again.
+    /// Register, refresh or retry.
     Register(TrunkId),
-    /// A question that got no answer is put again.
+    /// End of a lookup's wait time.
     Lookup(LookupId),
-    /// Carriers that do not confirm our leaving hold nothing up.
+    /// Stop waiting for carriers to confirm an unregistration.
     UnregisterTimeout,
 }
 
-/// Whose answer a request of ours brings.
+/// The purpose of a pending request outside a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Asked {
     Probe { trunk: TrunkId, host: Candidate, sent: Instant },
     Register(TrunkId),
 }
 
-/// See the module.
+/// State of all trunks.
 #[derive(Debug)]
 pub(crate) struct Trunks {
     lookups: Lookups,
@@ -65,7 +65,7 @@ pub(crate) struct Trunks {
     pub(crate) registrations: BTreeMap<TrunkId, Registration>,
     asked: BTreeMap<RequestId, Asked>,
     alarms: BTreeMap<(Instant, u64), Alarm>,
-    /// Where the alarms are of which there is only one.
+    /// Keys of the unique timers in `alarms`.
     only: BTreeMap<Alarm, (Instant, u64)>,
     pub(crate) tests: Tests,
     serial: u64,
@@ -97,27 +97,27 @@ impl Trunks {
         self.alarms.insert((due, self.serial), alarm);
     }
 
-    /// Set an alarm of which there is only one.
+    /// Set a unique timer; replaces its former due time.
     pub(crate) fn set_only(&mut self, due: Instant, alarm: Alarm) {
         self.unset(&alarm);
         self.only.insert(alarm.clone(), (due, self.serial + 1));
         self.set(due, alarm);
     }
 
-    /// Take back an alarm of which there is only one.
+    /// Cancel a unique timer.
     fn unset(&mut self, alarm: &Alarm) {
         if let Some(at) = self.only.remove(alarm) {
             self.alarms.remove(&at);
         }
     }
 
-    /// Nobody asks for a trunk any more, nor registers there.
+    /// Cancel probing and registration of a trunk.
     pub(crate) fn unset_all(&mut self, id: &TrunkId) {
         self.unset(&Alarm::Probe(id.clone()));
         self.unset(&Alarm::Register(id.clone()));
     }
 
-    /// The next alarm that is due.
+    /// Remove and return the next timer that is due.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Alarm> {
         let entry = self.alarms.first_entry().filter(|entry| entry.key().0 <= now)?;
         let alarm = entry.remove();
@@ -125,13 +125,13 @@ impl Trunks {
         Some(alarm)
     }
 
-    /// A number that names one attempt of one call, ever.
+    /// A new number for an outbound attempt or for one of its waits; never reused.
     fn next_attempt(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    /// A time around `span`, so that many of us do not ask at one moment.
+    /// `span` with a random deviation of up to ±10 %, so that requests do not synchronize.
     fn around(&mut self, span: Duration) -> Duration {
         let micros = span.as_micros() as u64;
         Duration::from_micros(micros - micros / 10 + self.rng.below(micros / 5 + 1))
@@ -147,7 +147,7 @@ pub(crate) fn transport(of: TrunkTransport) -> Transport {
 }
 
 impl Core {
-    /// A request of ours outside sessions got its answer, or none.
+    /// Final response to a request outside a session; `None` without response.
     pub(crate) fn trunk_answered(
         &mut self,
         now: Now,
@@ -162,7 +162,7 @@ impl Core {
         }
     }
 
-    /// Whether an address is that of a host which we open connections to.
+    /// Whether an address belongs to a TCP host of a trunk, to which we open connections.
     pub(crate) fn is_carriers_host(&self, at: SocketAddr) -> bool {
         let is_it = |trunk: &Trunk, host: &TrunkHost| {
             let known = || trunk.settings.sources.iter().any(|source| source.contains(at.ip()));
@@ -175,7 +175,8 @@ impl Core {
         trunks.any(|trunk| trunk.settings.hosts.iter().any(|host| is_it(trunk, host)))
     }
 
-    /// The way to a carrier's address: the first listener of the transport and the family from which it can be reached.
+    /// The hop to a carrier's address, over the first listener with the same transport and address family that can reach it. `None` without such a
+    /// listener, or without a known local address.
     fn hop_to(&self, to: Candidate) -> Option<Hop> {
         let far = to.address.ip();
         let fits = |ip: IpAddr| {
@@ -191,7 +192,7 @@ impl Core {
             None if local.ip().is_unspecified() => local.set_ip(self.config.source_address?),
             None => {}
         }
-        // No connection is named: the shell has one to that host, or opens it.
+        // No flow is set: the shell reuses a connection to that host or opens one.
         let flow = sip::Flow::default();
         Some(Hop { transport: to.transport, listener: index, local, remote: to.address, flow })
     }

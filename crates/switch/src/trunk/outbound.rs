@@ -1,4 +1,4 @@
-//! A call to the outside: one trunk after the other, one host after the other, and never two at once that could both be answered.
+//! Outbound attempts: the trunks of a route and their hosts are tried one after the other, so that a number is never called twice at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::{Alarm, Purpose, selection};
 use crate::call::{Diversion, Phase};
 use crate::limits;
 
-/// A host that says nothing at all for so long is dead: the second one is heard of within four seconds (security.md §4).
+/// A host without any response for this long counts as down, so that the second host responds within four seconds.
 const SILENCE: Duration = Duration::from_millis(2500);
-/// How long the DNS may think before another host is looked at.
+/// DNS time-out, after which the next host is tried.
 const LOOKUP: Duration = Duration::from_secs(3);
-/// How long it may ring outside.
+/// Ring time-out of a call routed to a trunk.
 const RINGING: Duration = Duration::from_secs(120);
 
-/// One address of one trunk.
+/// One address of a trunk's host.
 #[derive(Clone, Debug)]
 pub(super) struct GatewayTarget {
     pub(super) trunk: Arc<Trunk>,
@@ -31,51 +31,51 @@ pub(super) struct GatewayTarget {
     pub(super) address: Candidate,
 }
 
-/// What a call waits for on its way out.
+/// State of an outbound attempt: `Choosing` selects the next target, `Resolving` waits for DNS.
 #[derive(Debug)]
 pub(super) enum AttemptState {
     Choosing,
     Resolving,
-    /// For its turn: the trunk takes so many calls a second.
+    /// Waiting for its start time under the trunk's limit of calls per second.
     Paced,
-    /// For the first word of the host that this leg calls.
+    /// INVITE sent on this leg; waiting for a response of the host.
     Calling {
         leg: usize,
         spot: GatewayTarget,
     },
 }
 
-/// Names a way of a call; none is used twice.
+/// Id of an outbound attempt; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct AttemptId(u64);
 
-/// One way to the outside: to one number, by one trunk after the other.
+/// An attempt to call one external number, over the trunks of its route in order.
 #[derive(Debug)]
 pub(crate) struct OutboundAttempt {
     pub(super) id: AttemptId,
     pub(super) outside: Arc<OutboundRoute>,
-    /// The extension that passes the call on, where its caller did not dial the number himself.
+    /// The extension that forwards the call; `None` when the caller dialled the number.
     pub(super) by: Option<Arc<Extension>>,
-    /// A step of the call's journey that only this way takes.
+    /// A diversion that applies to this attempt only (follow-me).
     pub(super) step: Option<Diversion>,
     trunks: VecDeque<Arc<Trunk>>,
     trunk: Option<Arc<Trunk>>,
-    /// The trunk that it takes up a channel of.
+    /// The trunk on which it occupies a channel.
     channel: Option<TrunkId>,
     pub(super) hosts: VecDeque<TrunkHost>,
     host: Option<TrunkHost>,
     pub(super) addresses: VecDeque<Candidate>,
-    /// Addresses that counted as down: tried when nothing else is left.
+    /// Targets that were skipped as down; tried when no other target is left.
     last_resort: VecDeque<GatewayTarget>,
     pub(super) stage: AttemptState,
-    /// Names what the way waits for now; an alarm of before it means nothing.
+    /// Number of the current wait; a timer or DNS answer with another number is ignored.
     attempt: u64,
     tried: u8,
     best_cause: Option<Cause>,
 }
 
-/// The ways outside that a call takes now: one, or one for each number of a follow-me that is rung there. Each has its own trunk, host
-/// and channel; one that leads nowhere is not among them any more.
+/// The current outbound attempts of a call: one, or one per external number of a follow-me. Each has its own trunk, host and channel. Failed
+/// attempts are removed.
 #[derive(Debug, Default)]
 pub(crate) struct OutboundAttempts(Vec<OutboundAttempt>);
 
@@ -88,17 +88,17 @@ impl OutboundAttempts {
         self.0.iter().any(|way| way.id == id)
     }
 
-    /// The way whose host a leg calls.
+    /// The attempt that a leg belongs to.
     pub(crate) fn of_leg(&self, leg: usize) -> Option<AttemptId> {
         self.0.iter().find(|way| way.leg() == Some(leg)).map(|way| way.id)
     }
 
-    /// The leg that calls a host of a way now.
+    /// The current leg of an attempt.
     pub(crate) fn leg_of(&self, id: AttemptId) -> Option<usize> {
         self.get(id)?.leg()
     }
 
-    /// The way that waits for this.
+    /// The attempt whose current wait has this number.
     pub(super) fn waiting(&self, attempt: u64) -> Option<&OutboundAttempt> {
         self.0.iter().find(|way| way.attempt == attempt)
     }
@@ -121,7 +121,7 @@ impl OutboundAttempts {
     }
 }
 
-/// What to do next.
+/// The next step of an attempt.
 enum NextStep {
     Try(GatewayTarget),
     Wait,
@@ -129,12 +129,12 @@ enum NextStep {
 }
 
 impl OutboundAttempt {
-    /// The trunk that carries the call.
+    /// The trunk in use.
     pub(crate) fn carrier(&self) -> Option<&TrunkId> {
         self.trunk.as_ref().map(|trunk| &trunk.id)
     }
 
-    /// The leg that calls a host of it now.
+    /// The current leg; `None` while no INVITE is pending or answered.
     pub(super) fn leg(&self) -> Option<usize> {
         match &self.stage {
             AttemptState::Calling { leg, .. } => Some(*leg),
@@ -144,7 +144,7 @@ impl OutboundAttempt {
 }
 
 impl Call {
-    /// Lead a call to the outside: to one number, and nowhere else.
+    /// Route a call to one external number.
     pub(crate) fn route_outbound(&mut self, cx: &mut Cx<'_>, outside: Arc<OutboundRoute>) {
         self.phase = Phase::Dialling;
         self.record.direction = CallDirection::Outbound;
@@ -157,7 +157,7 @@ impl Call {
         }
     }
 
-    /// Ring a number outside, beside whatever else rings for this call. Where nobody can be asked, the cause is told and nothing is left.
+    /// Start an outbound attempt in parallel to the other legs of the call. On `Err` the attempt has failed at once and is removed.
     pub(crate) fn start_outbound_attempt(
         &mut self,
         cx: &mut Cx<'_>,
@@ -192,7 +192,7 @@ impl Call {
         }
     }
 
-    /// Go on with a way that waits for nothing. Where it leads nowhere it is given up, and why is told.
+    /// Advance an attempt until it waits. When no target is left, the attempt is dropped and its cause returned.
     #[must_use]
     fn advance_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) -> Option<Cause> {
         loop {
@@ -215,13 +215,14 @@ impl Call {
         }
     }
 
-    /// Go on with a way after something has happened to it. Where it leads nowhere the call is told.
+    /// Advance an attempt after an event. When no target is left, the call continues with the failure of this branch.
     pub(super) fn continue_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) {
         if let Some(cause) = self.advance_attempt(cx, id) {
             self.on_branch_failed(cx, cause);
         }
     }
 
+    /// Select the next target: next address, next host, next trunk, then the targets that were skipped as down.
     fn next_target(&mut self, cx: &mut Cx<'_>, way: &mut OutboundAttempt) -> NextStep {
         loop {
             if way.tried >= limits::TRUNK_ATTEMPTS {
@@ -282,17 +283,17 @@ impl Call {
         way.addresses = addresses.into();
     }
 
-    /// Turn to the next trunk, where it has room. What is to be waited for is told.
+    /// Select a trunk if it is enabled, accepts the number and admits the call. `Some(NextStep::Wait)` when the call is paced.
     fn select_trunk(
         &mut self,
         cx: &mut Cx<'_>,
         way: &mut OutboundAttempt,
         trunk: &Arc<Trunk>,
     ) -> Option<NextStep> {
-        // An administrator may have switched it off while the call was on its way.
+        // The trunk may have been disabled since the call was routed.
         let trunk = cx.core.directory.trunk(&trunk.id).filter(|trunk| trunk.enabled).cloned()?;
         cx.core.trunks.release_channel(way.channel.take());
-        // Or have given it other prefixes.
+        // Its number prefixes may have changed as well.
         if way.outside.to_carrier_format(cx.core.directory.rules(), &trunk).is_err() {
             self.push_trunk_trace(format!("{} no longer carries this number", trunk.name));
             return None;
@@ -314,7 +315,7 @@ impl Call {
         Some(NextStep::Wait)
     }
 
-    /// A way is given up, or was not the one that was answered: its channel is free. Its leg, where it has one, is somebody else's matter.
+    /// Drop an outbound attempt and release its trunk channel. Does not touch the attempt's leg; the caller hangs it up.
     pub(crate) fn drop_attempt(&mut self, cx: &mut Cx<'_>, id: AttemptId) {
         let way = self.outbound.take(id);
         if let Some(way) = way {
@@ -322,7 +323,7 @@ impl Call {
         }
     }
 
-    /// Give all ways up but the one whose leg was answered.
+    /// Drop all outbound attempts except the one whose leg was answered.
     pub(crate) fn drop_attempts_except(&mut self, cx: &mut Cx<'_>, answered: Option<usize>) {
         let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.outbound.0)
             .into_iter()
@@ -333,7 +334,7 @@ impl Call {
         }
     }
 
-    /// The call no longer takes up channels: that of the trunk it came by, and those of its ways out.
+    /// Release all trunk channels of the call: that of its inbound trunk and those of its outbound attempts.
     pub(crate) fn release_trunk_channels(&mut self, cx: &mut Cx<'_>) {
         self.drop_attempts_except(cx, None);
         let channel = self.channel.take();
@@ -344,7 +345,7 @@ impl Call {
         self.record.trace.push(TraceStep { rule: "trunk".into(), outcome });
     }
 
-    /// Send the INVITE to one address. `false` where that cannot be done.
+    /// Send the INVITE to one address. `false` when it cannot be sent.
     fn call_host(&mut self, cx: &mut Cx<'_>, id: AttemptId, spot: GatewayTarget) -> bool {
         let attempt = cx.core.trunks.next_attempt();
         let text = format!("{} is tried at {}", spot.trunk.name, spot.address.address);

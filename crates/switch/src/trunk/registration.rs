@@ -1,4 +1,4 @@
-//! Registering at a carrier (S119): register, refresh before it lapses, back off where that fails, and say goodbye.
+//! Registration at a carrier (S119): register, refresh before expiry, back off after a failure, and unregister.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -18,23 +18,25 @@ use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks, selection};
 use crate::Output;
 
-/// The first pause after a failure; it doubles.
+/// First retry interval after a failure; it doubles with each further failure.
 const BACK_OFF: Duration = Duration::from_secs(5);
-/// The longest.
+/// Longest retry interval without Retry-After.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Where the carrier says no, and not that it cannot: somebody has to change something first.
+/// Shortest retry interval after a 3xx, 4xx or 6xx response, which a change of the configuration must resolve.
 const REFUSED: Duration = Duration::from_secs(60);
-/// How long a carrier may take to answer.
+/// Time-out of a REGISTER.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How long it may take to hear our goodbye.
+/// Time-out of a REGISTER that unregisters.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where a registration is.
+/// State of a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
     Trying,
     Registered,
+    /// The last round failed with this SIP status; `None` without response.
     Failed(Option<u16>),
+    /// Unregistering.
     Leaving,
 }
 
@@ -42,37 +44,37 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Registration {
     pub(super) stage: Stage,
-    /// When it lapses, as the carrier granted it.
+    /// Expiry granted by the carrier.
     pub(super) until: Option<Instant>,
-    /// The address that granted it, or is asked.
+    /// The address that granted the registration, or that the pending REGISTER was sent to.
     at: Option<Candidate>,
     host: Option<TrunkHost>,
-    /// Further hosts and addresses of this round.
+    /// Remaining hosts of this round; `addresses` are the remaining addresses of `host`.
     hosts: VecDeque<TrunkHost>,
     addresses: VecDeque<Candidate>,
     call_id: Arc<str>,
     cseq: u32,
     expires: u32,
     failures: u32,
-    /// What was registered, so that it can be taken back after the trunk has changed.
+    /// The trunk as registered, needed to unregister after the trunk was changed.
     trunk: Arc<Trunk>,
 }
 
 impl Trunks {
-    /// The address that we are registered at.
+    /// The address of the registrar, if a registration is in force.
     pub(super) fn registrar(&self, trunk: &TrunkId) -> Option<Candidate> {
         let registration = self.registrations.get(trunk)?;
         registration.at.filter(|_| registration.until.is_some() && registration.stage != Stage::Leaving)
     }
 
-    /// Whether a carrier has still to confirm that we leave.
+    /// Whether an unregistration is pending.
     pub(crate) fn is_unregistering(&self) -> bool {
         self.registrations.values().any(|registration| registration.stage == Stage::Leaving)
     }
 }
 
-/// How long the registrar keeps our own contact (RFC 3261 §10.2.4). It may list those of other devices of the account: ours has the address that we
-/// sent. A registrar that rewrites addresses leaves the user part; of several the shortest time is taken.
+/// Expiry of our own contact in a 2xx response, in seconds (RFC 3261 §10.2.4). The response may list contacts of other devices of the account; ours
+/// has the address that we sent. If the registrar has rewritten addresses, the shortest expiry of the contacts with our user part is used.
 fn granted(response: &Message, user: &str, local: SocketAddr) -> Option<u32> {
     let ours = |list: Vec<sip::NameAddr>| {
         let seconds = |contact: &sip::NameAddr| contact.param("expires").and_then(|text| text.parse().ok());
@@ -92,7 +94,7 @@ fn granted(response: &Message, user: &str, local: SocketAddr) -> Option<u32> {
 }
 
 impl Core {
-    /// It is time to register, or to do so again: a new round over the hosts, the one that granted it last first.
+    /// Start a round of registration over the hosts of a trunk, beginning with the address that granted a registration still in force.
     pub(crate) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         if !self.config.register_trunks {
             return;
@@ -137,10 +139,10 @@ impl Core {
         self.try_registrar(now, id, out);
     }
 
-    /// Ask the next address of this round; after the last one, pause.
+    /// Send REGISTER to the next address of this round; after the last one, schedule a retry.
     fn try_registrar(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         if !self.config.register_trunks {
-            return; // it was suspended while a host kept us waiting
+            return; // suspended while a lookup or request was pending
         }
         loop {
             let Some(known) = self.trunks.registrations.get_mut(id) else { return };
@@ -176,7 +178,7 @@ impl Core {
         }
     }
 
-    /// Send REGISTER to the address that is asked now; with `leave`, to take it back. `false` where it cannot be sent.
+    /// Send REGISTER to the current address; with `leave`, unregister with that time-out. `false` when it cannot be sent.
     fn send_register(&mut self, now: Now, id: &TrunkId, leave: Option<Duration>) -> bool {
         let Some(known) = self.trunks.registrations.get(id) else { return false };
         let settings = &known.trunk.settings;
@@ -186,7 +188,7 @@ impl Core {
         };
         let password =
             known.trunk.password.as_ref().and_then(|sealed| sealed.open(&self.config.seal, id.as_str()));
-        // The registrar of the carrier's domain, also behind an outbound proxy (RFC 3261 §10.2).
+        // The request URI is the carrier's domain, also with an outbound proxy (RFC 3261 §10.2).
         let host =
             known.host.as_ref().filter(|host| settings.hosts.contains(host)).or(settings.hosts.first());
         let (Some(password), Some(host)) = (password, host) else { return false };
@@ -208,7 +210,7 @@ impl Core {
         true
     }
 
-    /// The registrar has answered, or not.
+    /// Final response to a REGISTER; `None` without response.
     pub(super) fn registered(
         &mut self,
         now: Now,
@@ -221,7 +223,7 @@ impl Core {
         let Some(known) = self.trunks.registrations.get_mut(id) else { return };
         if known.stage == Stage::Leaving {
             self.trunks.registrations.remove(id);
-            // The trunk may have been changed and not removed: then it registers as it is now.
+            // If the trunk was changed and not removed, it registers with its new settings.
             if self.state == crate::State::Running
                 && self.directory.trunk(id).is_some_and(|trunk| trunk.enabled)
             {
@@ -265,7 +267,7 @@ impl Core {
         }
     }
 
-    /// Try again later: after twice as long each time, and not all trunks at one moment.
+    /// Schedule a retry with exponential back-off and jitter. `rest` is Retry-After in seconds, of which at most an hour counts.
     fn pause(&mut self, now: Now, id: &TrunkId, status: Option<u16>, rest: Option<u64>) {
         let Some(known) = self.trunks.registrations.get_mut(id) else { return };
         known.stage = Stage::Failed(status);
@@ -284,7 +286,7 @@ impl Core {
         self.trunks.set_only(due, Alarm::Register(id.clone()));
     }
 
-    /// A trunk has changed: what is registered and no longer wanted so is taken back.
+    /// A trunk was changed or removed (`wanted` is `None`): unregister, unless the registration, its user name and hosts stay the same.
     pub(crate) fn unregister_unless(&mut self, now: Now, id: &TrunkId, wanted: Option<&Trunk>) {
         let Some(known) = self.trunks.registrations.get(id) else { return };
         let same = |trunk: &Trunk| {
@@ -300,7 +302,7 @@ impl Core {
         }
     }
 
-    /// Say goodbye to a carrier; `false` where there is nobody to say it to.
+    /// Unregister at a carrier. `false` when there is no registration in force or the REGISTER cannot be sent.
     fn leave(&mut self, now: Now, id: &TrunkId) -> bool {
         let Some(known) = self.trunks.registrations.get_mut(id) else { return false };
         if known.until.is_none() || known.stage == Stage::Leaving {
@@ -316,7 +318,7 @@ impl Core {
         true
     }
 
-    /// The SIP side is going down: no carrier shall send calls here any more.
+    /// Unregister all trunks, so that no carrier sends calls to a server that shuts down.
     pub(crate) fn unregister_all(&mut self, now: Now) {
         let all: Vec<TrunkId> = self.trunks.registrations.keys().cloned().collect();
         for id in all {
@@ -327,7 +329,7 @@ impl Core {
         }
     }
 
-    /// A challenged goodbye may take two answers, and a carrier may give none.
+    /// Discard the unregistrations that no carrier has confirmed in time. The timer allows for two round trips, because REGISTER may be challenged.
     pub(crate) fn left(&mut self, out: &mut Vec<Output>) {
         if !self.trunks.is_unregistering() {
             return;

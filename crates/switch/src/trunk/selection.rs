@@ -1,15 +1,15 @@
-//! The order in which the hosts of a trunk are tried: by priority, and by lot within one (S123, RFC 2782).
+//! The order in which the hosts of a trunk are tried: by priority, and weighted random within a priority (S123, RFC 2782).
 
 use base::Rng;
 use model::{Trunk, TrunkHost};
 
-/// Hosts in the order of one call: everything goes to the outbound proxy where there is one.
+/// Hosts in the order for one call or registration; only the outbound proxy if one is configured.
 pub(super) fn in_order(trunk: &Trunk, rng: &mut Rng) -> Vec<TrunkHost> {
     if let Some(proxy) = &trunk.settings.outbound_proxy {
         return vec![proxy.clone()];
     }
     let mut left: Vec<&TrunkHost> = trunk.settings.hosts.iter().collect();
-    // Weightless ones first within their priority, so that they have a small chance.
+    // Hosts of weight 0 come first within their priority (RFC 2782).
     left.sort_by_key(|host| (host.priority, host.weight));
     let mut ordered = Vec::with_capacity(left.len());
     while let Some(first) = left.first() {

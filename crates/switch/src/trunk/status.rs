@@ -1,4 +1,4 @@
-//! How the trunks are doing, for people.
+//! Status of the trunks for the API: health, registration and calls.
 
 use base::Now;
 use model::TrunkId;
@@ -18,13 +18,13 @@ fn life(life: Health) -> HealthState {
 }
 
 impl Core {
-    /// All trunks, in the order in which calls try them.
+    /// Status of all trunks, by priority.
     pub(crate) fn trunk_statuses(&self, now: Now) -> Vec<TrunkStatus> {
         let ids: Vec<TrunkId> = self.directory.trunks().map(|trunk| trunk.id.clone()).collect();
         ids.iter().filter_map(|id| self.trunk_status(now, id)).collect()
     }
 
-    /// One trunk.
+    /// Status of one trunk; `None` when it does not exist.
     pub(crate) fn trunk_status(&self, now: Now, id: &TrunkId) -> Option<TrunkStatus> {
         let trunk = self.directory.trunk(id)?;
         let watch = self.trunks.watches.get(id);

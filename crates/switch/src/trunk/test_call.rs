@@ -1,4 +1,4 @@
-//! Test calls: a number is called over one trunk, by the policy and the limits of any call, and hung up as soon as it answers.
+//! Test calls: a number is called over one trunk, with the policy and limits of any call, and hung up once it is answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, TraceStep, Tru
 use crate::TestedCall;
 use crate::call::{Call, Phase};
 
-/// Results that are kept: nobody tests more trunks at once.
+/// Number of results kept; the oldest is dropped.
 const KEPT: usize = 16;
 
-/// What somebody wants to know.
+/// Parameters of a test call.
 #[derive(Debug)]
 pub(crate) struct TestCall {
     pub(crate) trunk: TrunkId,
@@ -26,7 +26,7 @@ pub(crate) struct TestCall {
     pub(crate) patience: Duration,
 }
 
-/// The test calls of late, oldest first.
+/// The latest test calls and their results, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Tests(VecDeque<(CallId, Instant, TestedCall)>);
 
@@ -44,7 +44,7 @@ impl Tests {
 }
 
 impl Call {
-    /// A carrier says something to a test call: that it rings, or more.
+    /// Record a response to a test call: its status, and the time to ringing or answer.
     pub(crate) fn test_hears(&mut self, cx: &mut Cx<'_>, status: u16) {
         let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
@@ -61,17 +61,17 @@ impl Call {
         }
     }
 
-    /// A test call is answered: nobody is there to talk.
+    /// A test call was answered: release it at once.
     pub(crate) fn test_answered(&mut self, cx: &mut Cx<'_>, index: usize) {
         if self.outbound.of_leg(index).is_none() {
-            return self.hangup_leg(cx, index, Cause::Cancelled); // a host that was given up woke up
+            return self.hangup_leg(cx, index, Cause::Cancelled); // a late answer from a dropped attempt
         }
         self.test_hears(cx, 200);
         self.record.answered_at = Some(self.time(cx.now));
         self.release(cx, Cause::Completed);
     }
 
-    /// A test call is over.
+    /// Store cause and trace of a test call that ends.
     pub(crate) fn test_ends(&mut self, cx: &mut Cx<'_>, cause: Cause) {
         let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
             return;
@@ -84,12 +84,12 @@ impl Call {
 }
 
 impl Core {
-    /// The same way out, by this trunk and no other.
+    /// The outbound route restricted to this trunk. `Err` when the number is not routed to trunks, or the trunk does not accept it or is disabled.
     pub(crate) fn only_by(&self, trunk: &Arc<Trunk>, route: &Route) -> Result<Arc<OutboundRoute>, Cause> {
         let outside = match route {
             Route::Trunk(outside) => outside,
             Route::Refused(cause) => return Err(*cause),
-            // What rings in the house tells nothing of a trunk.
+            // An internal destination does not use a trunk.
             Route::Extension(_) | Route::Username(_) | Route::Application(_) => return Err(Cause::NoRoute),
         };
         match outside.to_carrier_format(self.directory.rules(), trunk) {
@@ -131,7 +131,7 @@ impl Core {
         }
     }
 
-    /// What a test call has met so far.
+    /// The result of a test call so far; `None` when it is not kept any more.
     pub(crate) fn tested(&mut self, call: &CallId) -> Option<TestedCall> {
         self.trunks.tests.find(call).map(|(_, test)| test.clone())
     }
