@@ -29,7 +29,7 @@ pub enum HoldTreatment {
     Music,
 }
 
-/// Configuration of the switch, fixed at start.
+/// Configuration of the switch.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The digest realm and the domain of our SIP URIs (S41).

@@ -34,7 +34,7 @@ pub enum Input {
     },
     /// A connection has closed.
     FlowClosed(Flow),
-    /// A datagram could not be delivered (e.g. ICMP unreachable).
+    /// A datagram could not be delivered.
     Unreachable(Hop),
     /// An event from a media worker.
     Media(MediaEvent),
@@ -101,7 +101,7 @@ pub enum Input {
     Tick,
 }
 
-/// An output of the switch, to be carried out in order.
+/// An output of the switch.
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Send a SIP message.

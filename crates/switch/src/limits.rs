@@ -47,7 +47,7 @@ pub const WRONG_ANSWERS_TOLD: u32 = 60;
 pub const BANS_LISTED: usize = 1_000;
 /// Closed flows remembered: more than the connections a server has open at once.
 pub const DEAD_FLOWS: usize = 65_536;
-/// How long a call waits for a phone whose connection closed. Phones reconnect within a second or two; a caller who hears nothing hangs up
+/// How long a call waits for a phone whose connection closed. Phones reconnect within a second or two; a caller in silence hangs up
 /// after about five.
 pub const FLOW_RETURN: std::time::Duration = std::time::Duration::from_secs(5);
 /// Click-to-call calls that wait for a device at the same time.
