@@ -1,5 +1,5 @@
-//! Digest authentication of requests against the directory. Unauthenticated sources leave no state; an unknown user name costs the same work and
-//! gets the same response as a known one.
+//! Digest authentication of requests against the directory. A challenge leaves no state; an unknown user name costs the same work and gets the
+//! same response as a known one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Authenticator {
     algorithms: Vec<Algorithm>,
     pub(crate) wrong: u64,
     pub(crate) silenced: u64,
-    /// Pending events about wrong answers and bans.
+    /// Pending events about wrong answers and bans; `told` is the start of the current minute and the number of events queued in it.
     pub(crate) events: Vec<CallEvent>,
     told: (base::Instant, u32),
 }
