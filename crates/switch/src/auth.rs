@@ -1,4 +1,5 @@
-//! Who sent a request: digest against the directory. Nothing is kept for strangers, and unknown users cost and answer as known ones do.
+//! Digest authentication of requests against the directory. A challenge leaves no state; an unknown user name costs the same work and gets the
+//! same response as a known one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use crate::limits;
 use crate::location::Location;
 use crate::{Ban, Config};
 
-/// What a request's Authorization amounts to.
+/// Result of checking a request's Authorization header.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Proved.
+    /// The digest is valid.
     Known(Arc<Credential>),
-    /// Ask (again); `stale` where the password was right but the nonce is used up.
+    /// Challenge with 401; `stale` if the password was right but the nonce is used up.
     Challenge { stale: bool },
-    /// Too many wrong answers: not a word.
+    /// Banned for too many wrong answers: no response at all.
     Drop,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Authenticator {
     algorithms: Vec<Algorithm>,
     pub(crate) wrong: u64,
     pub(crate) silenced: u64,
-    /// What is to be told of wrong answers, and how much was told in the minute since.
+    /// Pending events about wrong answers and bans; `told` is the start of the current minute and the number of events queued in it.
     pub(crate) events: Vec<CallEvent>,
     told: (base::Instant, u32),
 }
@@ -55,7 +56,7 @@ impl Authenticator {
         }
     }
 
-    /// Remember what is worth telling. A flood from many sources tells of itself a bounded number of times a minute.
+    /// Queue an event about a wrong answer or a ban, at most [`limits::WRONG_ANSWERS_TOLD`] per minute, so a distributed flood stays bounded.
     fn note(&mut self, now: Now, told: Report, source: IpAddr, account: &str) {
         let banned_seconds = match told {
             Report::Nothing => return,
@@ -77,7 +78,7 @@ impl Authenticator {
         });
     }
 
-    /// Judge a request.
+    /// Check the credentials of a request, and charge the guard for a wrong answer.
     pub(crate) fn judge(
         &mut self,
         now: Now,
@@ -117,7 +118,7 @@ impl Authenticator {
         Verdict::Known(Arc::clone(credential))
     }
 
-    /// Whether a PIN from there is looked at.
+    /// Whether a PIN from this source for this account is checked; `false` while banned.
     pub(crate) fn admits_pin(&self, now: base::Instant, source: std::net::IpAddr, account: &str) -> bool {
         self.guard.admits(now, source, account, false)
     }
@@ -129,17 +130,17 @@ impl Authenticator {
         self.note(now, told, source, account);
     }
 
-    /// Who is banned now, newest first.
+    /// Active bans, newest first.
     pub(crate) fn bans(&self, now: Now) -> Vec<Ban> {
         self.guard.bans(now)
     }
 
-    /// End bans; which they were.
+    /// Lift bans; returns the lifted ones.
     pub(crate) fn lift(&mut self, now: Now, source: IpAddr, account: Option<&str>) -> Vec<Ban> {
         self.guard.lift(now, source, account)
     }
 
-    /// The header lines of a challenge.
+    /// Add the WWW-Authenticate lines of a challenge, one per algorithm.
     pub(crate) fn challenge(&mut self, now: Now, stale: bool, lines: &mut Headers) {
         for algorithm in &self.algorithms {
             let nonce = self.nonces.mint(now.instant);
@@ -156,8 +157,8 @@ impl Authenticator {
     }
 }
 
-/// The digest must have been made for this Request-URI (RFC 7616 §3.4.6): the same text; or the same user at a host of ours, where a
-/// proxy rewrote it; or our bare address, as SIPp and some phones write it. A digest made for another user is none.
+/// Whether the digest was made for this Request-URI (RFC 7616 §3.4.6): the same text; the same user at one of our hosts, as after a proxy's
+/// rewriting; or our bare address, as SIPp and some phones write it. A digest made for another user does not count.
 fn names_target(answer: &Credentials<'_>, request: &Incoming, config: &Config) -> bool {
     let Some(target) = request.message.uri() else { return false };
     if answer.uri.as_bytes() == target.as_bytes().as_ref() {
@@ -178,7 +179,7 @@ fn ha1_of(credential: &Credential, username: &str) -> Option<Ha1> {
     ha1.map(|h| Ha1 { md5: base::Secret::new(h.md5), sha256: base::Secret::new(h.sha256) })
 }
 
-/// The address of record that a credential's bindings are kept under: its extension's user name where it has an extension.
+/// The address of record that holds a credential's bindings: the user name of its extension, if it has one.
 pub(crate) fn canonical(directory: &Directory, credential: &Credential) -> Arc<str> {
     credential
         .extension

@@ -1,4 +1,4 @@
-//! What the API, the CLI and the scheduler may ask of the exchange, and what it answers.
+//! Commands that the API, the CLI and the scheduler send to the switch, and the replies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,204 +9,204 @@ use model::{Action, CallId, CallRecord, Cause, Recording, RecurringCallId, Trace
 
 use crate::ladder::Rung;
 
-/// A call that we place ourselves: ring the caller's device, then the destination, then bridge them (S48).
+/// A call placed by the server: ring the caller's device, then the destination, then bridge the two (S48).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Originate {
-    /// Whose call it is.
+    /// Owner of the call.
     pub user: UserId,
-    /// `fromNumber`: names the device where it is an extension or user name of this user, and is shown to the callee.
+    /// `fromNumber`: selects the device if it is an extension number or user name of this user; shown to the callee.
     pub from: Option<String>,
-    /// The device's user name, where it is already known (a call from an extension, S67).
+    /// User name of the device, if already known (a call from an extension, S67).
     pub device: Option<Arc<str>>,
-    /// `toNumber`: a number, an extension, a user name, or `*43` and its kin.
+    /// `toNumber`: a number, an extension, a user name, or a service code such as `*43`.
     pub to: String,
     /// How long to wait for a device to register, and then for it to answer.
     pub ring_timeout: Duration,
-    /// Refuse at once where no device is registered (S48).
+    /// Refuse at once if no device is registered (S48).
     pub require_device: bool,
-    /// The occurrence that this is, of a recurring call.
+    /// The scheduled occurrence of a recurring call that this call belongs to.
     pub planned: Option<ScheduledOrigin>,
 }
 
-/// What is written down of an occurrence before it is dialled.
+/// One occurrence of a recurring call; written to the journal before it is dialled.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScheduledOrigin {
-    /// The id that the call will have. Asked for twice, it is made once.
+    /// Id that the call will have. A second request with the same id does not start a second call.
     pub call: CallId,
-    /// Of which recurring call.
+    /// Id of the recurring call.
     pub recurring: RecurringCallId,
-    /// When it was due.
+    /// When the occurrence was due.
     pub due: Timestamp,
-    /// What is done then.
+    /// Action of the recurring call.
     pub action: Action,
 }
 
-/// A request to the exchange.
+/// A request to the switch.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Command {
-    /// → [`Reply::Call`] or [`Reply::Refused`].
+    /// Place a call → [`Reply::Call`] or [`Reply::Refused`].
     Originate(Originate),
     /// End a call → [`Reply::Call`] with its final record, or [`Reply::Unknown`].
     End {
-        /// Which.
+        /// Id of the call to end.
         call: CallId,
     },
-    /// A live call → [`Reply::Call`] or [`Reply::Unknown`].
+    /// Read a live call → [`Reply::Call`] or [`Reply::Unknown`].
     Show {
-        /// Which.
+        /// Id of the call.
         call: CallId,
     },
-    /// Live calls, newest first → [`Reply::Calls`] with as many as were asked for, where there are so many.
+    /// List live calls, newest first → [`Reply::Calls`] with at most `limit` records.
     Calls {
-        /// Whose.
+        /// Filter by user or party.
         of: CallsOf,
-        /// Only those behind this place of the list.
+        /// Only calls after this position of the list.
         after: Option<CallPlace>,
-        /// No more than so many, and than [`crate::limits::CALLS_LISTED`].
+        /// Maximum number of records; capped at [`crate::limits::CALLS_LISTED`].
         limit: usize,
     },
-    /// Which of these calls are not over → [`Reply::Up`].
+    /// Which of these calls have not ended → [`Reply::Up`].
     Up {
-        /// Which may be.
+        /// Ids of the calls to check.
         calls: Vec<CallId>,
     },
-    /// The ladder of a live call → [`Reply::Ladder`] or [`Reply::Unknown`].
+    /// SIP ladder of a live call → [`Reply::Ladder`] or [`Reply::Unknown`].
     Ladder {
-        /// Which.
+        /// Id of the call.
         call: CallId,
     },
-    /// Whether phones are registered and in calls → [`Reply::Presence`], in the same order.
+    /// Whether devices are registered and in calls → [`Reply::Presence`], in the order of `usernames`.
     Presence {
         /// User names of credentials.
         usernames: Vec<Arc<str>>,
     },
-    /// Bindings, all of a user name together → [`Reply::Registrations`].
+    /// List bindings; all bindings of one user name stay in one reply → [`Reply::Registrations`].
     Registrations {
-        /// Of whom.
+        /// All user names, or a list of them.
         of: RegistrationsOf,
-        /// No further user name once there are so many bindings, or [`crate::limits::NAMES_LISTED`] were looked at.
+        /// Stop before the next user name once this many bindings were found or [`crate::limits::NAMES_LISTED`] user names were examined.
         limit: usize,
     },
-    /// What is to be done with a call's recording → [`Reply::Recording`] or [`Reply::Unknown`].
+    /// Control or read the recording of a call → [`Reply::Recording`], [`Reply::NothingToRecord`], [`Reply::Refused`] or [`Reply::Unknown`].
     Recording {
-        /// The call.
+        /// Id of the call.
         call: CallId,
-        /// What to do.
+        /// The action.
         action: RecordingAction,
     },
-    /// → [`Reply::Status`].
+    /// State and counters → [`Reply::Status`].
     Status,
-    /// How the trunks are doing → [`Reply::Trunks`].
+    /// State of all trunks → [`Reply::Trunks`].
     Trunks,
-    /// Ask a trunk's hosts now whether they live → [`Reply::Trunks`] with that one as it was before, or [`Reply::Unknown`].
+    /// Send OPTIONS to the hosts of a trunk now → [`Reply::Trunks`] with the state from before the probe, or [`Reply::Unknown`].
     ProbeTrunk {
-        /// Which.
+        /// Id of the trunk.
         trunk: TrunkId,
     },
-    /// Whether this node registers at carriers, or another one does → [`Reply::Status`].
+    /// Set whether this node registers at carriers; in a cluster exactly one node does → [`Reply::Status`].
     SetTrunkRegistration {
-        /// It is ours to register.
+        /// `true`: this node registers; `false`: it unregisters and leaves registration to another node.
         on_duty: bool,
     },
-    /// Another node may register at carriers from now on, for all that is known here: stop, and take nothing back → [`Reply::Status`].
+    /// Stop registering at carriers without unregistering, because another node may have taken over → [`Reply::Status`].
     SuspendRegistrar,
-    /// Call a number over one trunk, and hang up as soon as it answers → [`Reply::Call`], [`Reply::Refused`] or [`Reply::Unknown`].
+    /// Call a number over one trunk and hang up as soon as it answers → [`Reply::Call`], [`Reply::Refused`] or [`Reply::Unknown`].
     TestCall {
-        /// Which trunk.
+        /// Id of the trunk.
         trunk: TrunkId,
-        /// Whose call it is.
+        /// Owner of the call.
         user: UserId,
-        /// What to call.
+        /// Number to call.
         number: String,
-        /// How long it may ring.
+        /// Ring timeout.
         patience: Duration,
     },
-    /// What a test call has met so far → [`Reply::TestCall`], or [`Reply::Unknown`] where it was none or is long ago.
+    /// Result of a test call so far → [`Reply::TestCall`], or [`Reply::Unknown`] if the id is not that of a recent test call.
     Tested {
-        /// Which.
+        /// Id of the test call.
         call: CallId,
     },
-    /// Whose answers are not judged now, newest first → [`Reply::Bans`].
+    /// Active bans, newest first → [`Reply::Bans`].
     Bans,
-    /// End the bans of a source → [`Reply::Bans`] with those that were ended.
+    /// Lift the bans of a source → [`Reply::Bans`] with the bans that were lifted.
     LiftBans {
-        /// The source; of IPv6 its /64 counts.
+        /// Source address; for IPv6 its /64 is used.
         source: IpAddr,
-        /// Only that of this user name.
+        /// Lift only the ban of this user name.
         account: Option<String>,
     },
     /// Start the SIP side again → [`Reply::Status`] (S34).
     Start,
-    /// Let calls end (or end them, with `force`), then close the SIP listeners → [`Reply::Status`] at once (S35).
+    /// Drain: wait for calls to end (or end them, with `force`), then close the SIP listeners → [`Reply::Status`] at once (S35).
     Stop {
-        /// End the calls that are up.
+        /// End the live calls.
         force: bool,
     },
 }
 
-/// Whose calls are listed.
+/// Filter of the list of calls.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallsOf {
-    /// All.
+    /// All calls.
     Everybody,
-    /// Those that this user may read: his own, and those in which his phones were called (S56).
+    /// Calls that this user may read: the user's own, and those in which one of the user's devices was called (S56).
     User(UserId),
-    /// Those that a phone of this user name is in.
+    /// Calls with a leg to or from a device of this user name.
     Party(Arc<str>),
 }
 
-/// A place in the list of calls. The list is newest first, so what is less comes later.
+/// A position in the list of calls. The list is newest first, so a smaller value comes later.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallPlace {
     /// When the call began.
     pub started_at: Timestamp,
-    /// Which of those that began at that moment; before all of them where `None`, so that only older ones come after it.
+    /// Id among the calls that began at that moment. `None` orders below all of them: only older calls come after it.
     pub id: Option<CallId>,
 }
 
 impl CallPlace {
-    /// Before all calls.
+    /// Position before all calls.
     pub(crate) const BEGIN: CallPlace = CallPlace { started_at: Timestamp::MAX, id: None };
 
-    /// The place of a call.
+    /// The position of a call.
     pub fn of(call: &CallRecord) -> CallPlace {
         CallPlace { started_at: call.started_at, id: Some(call.id.clone()) }
     }
 }
 
-/// Whose bindings are listed.
+/// Filter of the list of bindings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RegistrationsOf {
-    /// Everybody's, by user name.
+    /// All user names, in order.
     Everybody {
-        /// Only user names behind this one.
+        /// Only user names after this one.
         after: Option<Arc<str>>,
     },
-    /// Those of these user names, in this order.
+    /// These user names, in this order.
     These(Vec<Arc<str>>),
 }
 
-/// What is to be done with the recording of a call (S177).
+/// An action on the recording of a call (S177).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordingAction {
-    /// Begin; nothing changes where one runs.
+    /// Start recording; no effect if a recording is running.
     Start,
-    /// End it.
+    /// Stop the recording.
     Stop,
-    /// Write silence from now on.
+    /// Write silence until resumed.
     Pause,
-    /// Write again what is heard.
+    /// Write audio again after a pause.
     Resume,
-    /// Only show it.
+    /// Read only.
     Show,
 }
 
-/// A recording that runs.
+/// A recording in progress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordingView {
-    /// What is known of it.
+    /// Its record.
     pub recording: Recording,
-    /// Silence is written at present.
+    /// The recording is paused: silence is written.
     pub paused: bool,
 }
 
@@ -222,7 +222,7 @@ pub enum State {
 }
 
 impl State {
-    /// As in JSON: `running`, `stopped`, `starting`, `draining`.
+    /// JSON value: `running`, `stopped`, `starting`, `draining`.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -233,20 +233,20 @@ impl State {
     }
 }
 
-/// Room for what is written down before it is answered.
+/// Disk space left for the journal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum JournalRoom {
-    /// As much as is wanted.
+    /// No shortage.
     #[default]
     Ample,
-    /// The disk is full; what was set aside for the journal is being used.
+    /// The disk is full; the journal writes to its preallocated space.
     Low,
-    /// What is left is for the calls that are up: nothing new is taken on.
+    /// The rest is reserved for live calls: new calls and registrations are refused.
     Spent,
 }
 
 impl JournalRoom {
-    /// As in JSON: `ok`, `low`, `full`.
+    /// JSON value: `ok`, `low`, `full`.
     pub fn as_str(self) -> &'static str {
         match self {
             JournalRoom::Ample => "ok",
@@ -256,7 +256,7 @@ impl JournalRoom {
     }
 }
 
-/// What was counted since the start; labels for metrics are the field names.
+/// Counters since start; the metrics use the field names as labels.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Counters {
@@ -270,32 +270,32 @@ pub struct Counters {
     pub calls_started: u64,
     pub calls_answered: u64,
     pub ladders_shed: u64,
-    /// Calls that are over, by the code of their cause.
+    /// Calls that have ended, by the code of their cause.
     pub calls_ended: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// How the exchange is doing.
+/// State and counters of the switch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
-    /// The SIP side.
+    /// State of the SIP side.
     pub state: State,
-    /// Calls (not legs) alive.
+    /// Live calls (not legs).
     pub active_calls: usize,
     /// Bindings that have not expired.
     pub registrations: usize,
-    /// RTP ports that are in use.
+    /// RTP ports in use.
     pub ports_in_use: usize,
-    /// SIP transactions and sessions alive.
+    /// SIP transactions alive.
     pub transactions: usize,
     /// SIP sessions alive.
     pub sessions: usize,
-    /// The journal's room.
+    /// Disk space left for the journal.
     pub journal: JournalRoom,
-    /// Counted since the start.
+    /// Counters since start.
     pub counters: Counters,
 }
 
-/// Whether a phone is there.
+/// Presence of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Presence {
     /// It has a binding.
@@ -304,34 +304,34 @@ pub struct Presence {
     pub busy: bool,
 }
 
-/// One binding, for people.
+/// One binding, for display.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registration {
     /// The user name.
     pub username: Arc<str>,
-    /// The contact URI.
+    /// The Contact URI.
     pub contact: String,
-    /// Where it really is.
+    /// Source address of the REGISTER.
     pub remote: SocketAddr,
     /// When it expires.
     pub expires_at: Timestamp,
-    /// The phone's software.
+    /// `User-Agent` of the device.
     pub user_agent: String,
 }
 
-/// Whether a trunk, or a host of one, can be reached.
+/// Reachability of a trunk or of one of its hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum HealthState {
     Disabled,
-    /// Nobody has asked yet, or nobody may.
+    /// Not probed yet, or probing is disabled.
     Unknown,
     Up,
     Down,
 }
 
 impl HealthState {
-    /// As in JSON: `disabled`, `unknown`, `up`, `down`.
+    /// JSON value: `disabled`, `unknown`, `up`, `down`.
     pub fn as_str(self) -> &'static str {
         match self {
             HealthState::Disabled => "disabled",
@@ -342,14 +342,14 @@ impl HealthState {
     }
 }
 
-/// Where the registration at a carrier is (S119).
+/// State of the registration at a carrier (S119).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum TrunkRegistration {
     Off,
     Trying,
     Registered,
-    /// It is tried again later; the carrier's status, where it answered.
+    /// Failed, will be retried; `status` is the carrier's response, if there was one.
     Failed {
         status: Option<u16>,
     },
@@ -358,72 +358,72 @@ pub enum TrunkRegistration {
     Elsewhere,
 }
 
-/// One address of a carrier.
+/// One resolved address of a carrier's host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrunkHostStatus {
-    /// The URI of the host that led to it.
+    /// URI of the configured host that resolved to it.
     pub uri: String,
-    /// Where it is.
+    /// The resolved address.
     pub address: SocketAddr,
     /// `udp`, `tcp` or `tls`.
     pub transport: &'static str,
-    /// Whether it lives.
+    /// Reachability.
     pub health: HealthState,
-    /// What it answered last to OPTIONS.
+    /// Status of the last response to OPTIONS.
     pub status: Option<u16>,
-    /// How long that took.
+    /// Round-trip time of that OPTIONS.
     pub round_trip: Option<Duration>,
-    /// When it was last heard of, or missed.
+    /// When the host last answered, or failed to.
     pub checked_at: Option<Timestamp>,
 }
 
-/// How a trunk is doing.
+/// State of a trunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrunkStatus {
-    /// Which.
+    /// Id of the trunk.
     pub id: TrunkId,
-    /// What people call it.
+    /// Display name.
     pub name: String,
-    /// Whether calls can go by it.
+    /// Whether calls can use the trunk.
     pub life: HealthState,
-    /// Its hosts.
+    /// Its resolved hosts.
     pub hosts: Vec<TrunkHostStatus>,
-    /// Whether the carrier knows where we are.
+    /// Registration at the carrier.
     pub registration: TrunkRegistration,
-    /// Until when.
+    /// When the registration expires.
     pub registered_until: Option<Timestamp>,
-    /// Calls on it.
+    /// Live calls on the trunk.
     pub calls: u32,
 }
 
-/// What a test call over a trunk has met.
+/// Result of a test call over a trunk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TestedCall {
-    /// What the carrier answered last.
+    /// Last status code from the carrier.
     pub status: Option<u16>,
-    /// When it began to ring, from the beginning of the call.
+    /// Time from the start of the call to ringing.
     pub rang: Option<Duration>,
-    /// When it was answered.
+    /// Time from the start of the call to the answer.
     pub answered: Option<Duration>,
-    /// Why it ended, once it has.
+    /// Cause of the end; `None` while the call is live.
     pub cause: Option<Cause>,
-    /// Which hosts were tried, and what became of that.
+    /// The hosts that were tried, with the outcome of each.
     pub trace: Vec<TraceStep>,
 }
 
-/// A source whose messages are dropped after too many wrong passwords (security.md row 1).
+/// A source whose messages are dropped after too many wrong passwords.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ban {
-    /// The address; of IPv6 the first of its /64.
+    /// The source address; for IPv6 the first address of its /64.
     pub source: IpAddr,
-    /// The user name that was tried, cut to 64 harmless characters; all of them where `None`.
+    /// The attempted user name, reduced to printable ASCII and at most 64 characters; `None` if the whole source is banned.
     pub account: Option<Arc<str>>,
-    /// When it ends.
+    /// When the ban ends.
     pub until: Timestamp,
 }
 
 impl Ban {
-    /// The source as people read it: an address, or the network of IPv6 that counts as one.
+    /// The source for display: an IPv4 address, or an IPv6 /64 prefix.
     pub fn shown_source(&self) -> String {
         match self.source {
             IpAddr::V4(address) => address.to_string(),
@@ -432,7 +432,7 @@ impl Ban {
     }
 }
 
-/// The answer to a [`Command`].
+/// The reply to a [`Command`].
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
 pub enum Reply {
@@ -442,14 +442,14 @@ pub enum Reply {
     Refused(Cause),
     Unknown,
     Ladder(Vec<Rung>),
-    /// `None`: nothing of this call is recorded, or it is not up.
+    /// `None`: the call has no recording, or is not live.
     Recording(Option<RecordingView>),
-    /// The call is up, but only the house talks in it: voicemail, or an announcement.
+    /// The call is live, but has no second party: voicemail, or an announcement.
     NothingToRecord,
     Presence(Vec<Presence>),
     Registrations {
         found: Vec<Registration>,
-        /// The last user name that was looked at, where others follow.
+        /// Set if user names remain: the last one that was examined.
         next: Option<Arc<str>>,
     },
     Status(Status),

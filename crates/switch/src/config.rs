@@ -1,4 +1,4 @@
-//! What the exchange must know before the first message.
+//! Configuration of the switch.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use sip::{Hop, Transport};
 use crate::RecordingConfig;
 use crate::location::transport_of;
 
-/// One listener of the configuration; [`sip::Hop::listener`] is its index.
+/// One configured listener; [`sip::Hop::listener`] is its index.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Its protocol.
+    /// Its transport.
     pub transport: Transport,
     /// The address it is bound to.
     pub address: SocketAddr,
 }
 
-/// What a party hears that is put on hold.
+/// What a held party hears.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub enum HoldTreatment {
@@ -29,52 +29,52 @@ pub enum HoldTreatment {
     Music,
 }
 
-/// See the module.
+/// Configuration of the switch.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The digest realm and the domain of our addresses (S41).
+    /// The digest realm and the domain of our SIP URIs (S41).
     pub domain: String,
-    /// Further names and addresses that are accepted as our domain, besides every listening address.
+    /// Further names and addresses accepted as our domain, besides every listening address.
     pub aliases: Vec<String>,
-    /// The listeners.
+    /// The listeners; the order gives their indices.
     pub listeners: Vec<Listener>,
-    /// The digest algorithms to challenge with, in this order (S136).
+    /// The digest algorithms of a challenge, in this order (S136).
     pub digest: Vec<Algorithm>,
-    /// Simultaneous calls of one user (S29).
+    /// Maximum number of simultaneous calls per user (S29).
     pub calls_per_user: u32,
-    /// The longest call, from its answer (S30).
+    /// Maximum call duration, counted from the answer (S30).
     pub call_duration: Duration,
-    /// What one user may spend on calls to the outside (security.md row 7).
+    /// Limits of one user's outbound calls (toll fraud).
     pub outside: crate::OutboundLimits,
     /// What a held party hears.
     pub hold: HoldTreatment,
-    /// Address to show in SDP; that of the leg's hop where `None`.
+    /// Address advertised in SDP; `None`: the local address of the leg's hop.
     pub media_address: Option<IpAddr>,
-    /// Our address as the operator wants it shown, whatever the listeners' own are.
+    /// Address advertised to trunks in place of the listener's own, if of the same family (`public_address`).
     pub public_address: Option<IpAddr>,
-    /// Our address towards the world, for a listener that takes whatever reaches the machine.
+    /// Local address advertised to trunks for a listener bound to the unspecified address, if there is no public one.
     pub source_address: Option<IpAddr>,
-    /// Opens the passwords of trunks.
+    /// Key that decrypts the trunks' passwords.
     pub seal: SealKey,
-    /// Contacts expire after this where the phone does not say (RFC 3261 §10.3).
+    /// Lifetime of a binding if the REGISTER asks for none (RFC 3261 §10.3).
     pub default_expires: Duration,
-    /// Shorter ones are refused with 423.
+    /// A shorter lifetime is refused with 423.
     pub min_expires: Duration,
-    /// Longer ones are cut.
+    /// A longer lifetime is shortened to this.
     pub max_expires: Duration,
-    /// Ladders kept per second; more calls than that keep none, and are counted.
+    /// SIP ladders kept per second; further calls keep none and are counted in `ladders_shed`.
     pub ladders_per_second: u32,
-    /// Node and shard, in front of our tags and Call-IDs.
+    /// Node and epoch, the prefix of our tags and Call-IDs.
     pub mark: String,
     /// How calls are recorded.
     pub recording: RecordingConfig,
-    /// What is dialled for the features that phones can switch.
+    /// Feature codes: what users dial to switch a feature.
     pub features: crate::FeatureCodes,
     /// T1 of the SIP timers.
     pub t1: Duration,
-    /// Proves PINs of voicemail.
+    /// Key for verifying voicemail PINs.
     pub pin_key: model::voicemail::PinKey,
-    /// Whether trunks register from here; where several nodes share them, [`crate::Command::SetTrunkRegistration`] says so later.
+    /// Whether this node registers at carriers; in a cluster [`crate::Command::SetTrunkRegistration`] changes it later.
     pub register_trunks: bool,
 }
 
@@ -108,19 +108,19 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the journal says of a listener: its address, which stays right when others are put before it.
+    /// The journal's reference to a listener: its address, which stays valid when listeners are added before it.
     pub(crate) fn listener_id(&self, index: u16) -> ListenerId {
         let listener = self.listeners.get(usize::from(index));
         listener.map_or(ListenerId::Index(index), |listener| ListenerId::Address(listener.address))
     }
 
-    /// The listener that a binding of the journal came over; `None` where the configuration no longer has it.
+    /// The listener that a binding of the journal came over; `None` if the configuration no longer has it.
     pub fn listener_of(&self, binding: &Binding) -> Option<u16> {
         self.listener_at(binding.listener, transport_of(binding.transport), binding.local)
     }
 
-    /// The same of anything that the journal noted: the listener bound to that address, else one that takes what is sent to `local`, the
-    /// address that the peer knows.
+    /// The listener that a journal record refers to: the one bound to that address, else one bound to the unspecified address or to the IP of
+    /// `local` (the address known to the peer), on the port of `local`.
     pub(crate) fn listener_at(&self, id: ListenerId, transport: Transport, local: SocketAddr) -> Option<u16> {
         let mut listeners = (0..).zip(&self.listeners).filter(|(_, l)| l.transport == transport);
         match id {
@@ -136,7 +136,7 @@ impl Config {
         .map(|(place, _)| place)
     }
 
-    /// Whether a host is a name or an address of ours (S41), as a peer behind `hop` may write it.
+    /// Whether a host is one of our names or addresses (S41), as a peer behind `hop` may write it.
     pub(crate) fn is_ours(&self, host: &str, hop: &Hop) -> bool {
         let host = host.trim_end_matches('.');
         let named = |name: &String| name.eq_ignore_ascii_case(host);

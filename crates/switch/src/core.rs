@@ -1,5 +1,5 @@
-//! What every part of the switch may use while one input is absorbed: configuration, lookups, the SIP endpoint, resources and counters. Nothing in
-//! it calls back into calls, MWI or the switch.
+//! State shared by all parts of the switch while one input is absorbed: configuration, directory, SIP endpoint, resources and counters. It never
+//! calls back into calls, MWI or the switch.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::usage::OutboundUsage;
 use crate::voicemail::{PromptSet, VoicemailRecordings};
 use crate::{Config, Counters, JournalRoom, Output, State};
 
-/// The state that the parts of the switch share.
+/// State shared by the parts of the switch.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -33,23 +33,23 @@ pub(crate) struct Core {
     pub(crate) usage: OutboundUsage,
     pub(crate) recordings: Recordings,
     pub(crate) prompts: Arc<PromptSet>,
-    /// False until the prompt audio has been decoded; a start does not wait for it.
+    /// False until the prompt audio has been decoded; start-up does not wait for it.
     pub(crate) prompts_read: bool,
     pub(crate) voicemail_recordings: VoicemailRecordings,
     pub(crate) features: Features,
     pub(crate) state: State,
-    /// How much the journal can still take.
+    /// Disk space left for the journal.
     pub(crate) journal: JournalRoom,
     pub(crate) counters: Counters,
-    /// The second that ladders are counted in, and how many it has seen.
+    /// The current second, and the number of calls in it that asked for a ladder.
     ladders: (u64, u32),
-    /// Outputs of the endpoint that are not dispatched yet: see `Switch::drain_endpoint`.
+    /// Endpoint outputs not dispatched yet: see `Switch::drain_endpoint`.
     pub(crate) sip_out: Vec<sip::Output>,
-    /// Header lines being written: one buffer for all answers.
+    /// Scratch buffer for header lines, reused for all responses.
     pub(crate) lines: Headers,
 }
 
-/// What a call is given while one input is absorbed.
+/// Context of a call while one input is absorbed.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) now: Now,
@@ -93,15 +93,14 @@ impl Core {
         }
     }
 
-    /// When anything in it is due.
+    /// The earliest deadline of all parts.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let sip = [self.endpoint.deadline(), self.location.deadline(), self.trunks.deadline()];
         let calls = [self.timers.first(), self.recordings.deadline(), self.usage.deadline()];
         sip.into_iter().chain(calls).flatten().min()
     }
 
-    /// Whether the ladder of one more call is kept in this second. Ladders are for people, who do not read a thousand a second: under load they
-    /// are shed.
+    /// Whether the ladder of one more call is kept in this second. Ladders are a diagnostic for people, so they are shed under load.
     pub(crate) fn keeps_ladder(&mut self, now: Now) -> bool {
         let second = now.instant.as_micros() / 1_000_000;
         if self.ladders.0 != second {

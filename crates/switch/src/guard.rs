@@ -1,9 +1,8 @@
-//! The guard against guessing (security.md row 1): ten wrong answers a minute per source and account, a hundred per source, then silence
-//! that doubles each time. It charges wrong answers only, never challenges, so it cannot be made to lock an owner out from elsewhere.
+//! Brute-force protection: a ban after ten wrong answers per minute from one source for one account, or a hundred from one source. Each further
+//! ban is twice as long as the one before. Only wrong answers are counted, never challenges, so an attacker elsewhere cannot lock the owner out.
 //!
-//! While a ban lasts, one answer in [`PROBE`] is judged all the same, so that a phone whose password was corrected comes back at once and
-//! not after the hour that its mistake has earned it. Four guesses a minute are fewer than the nine that a guesser gets who is patient
-//! enough never to be banned.
+//! During a ban one answer per [`PROBE`] is still checked. A phone whose password was corrected therefore recovers at once, and not only after a
+//! ban of up to an hour. This allows four guesses per minute; staying below the ban threshold allows nine.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
@@ -17,7 +16,7 @@ use crate::{Ban, limits};
 
 const WINDOW: Duration = Duration::from_secs(60);
 const LONGEST_BAN: Duration = Duration::from_secs(3600);
-/// The rest between two answers of a banned pair that are judged.
+/// Interval of the answers that are checked during a ban.
 const PROBE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,12 +25,12 @@ struct Tally {
     wrong: u32,
     strikes: u32,
     banned_until: Instant,
-    /// When the next answer is judged although the ban lasts.
+    /// When the next answer is checked during the ban.
     next_probe: Instant,
 }
 
 impl Tally {
-    /// How long a ban begins, if one does.
+    /// Count a wrong answer. Returns the length of the ban that it starts, or zero.
     fn charge(&mut self, now: Instant, limit: u32) -> Duration {
         if now.since(self.since) >= WINDOW {
             (self.since, self.wrong) = (now, 0);
@@ -50,27 +49,27 @@ impl Tally {
     }
 }
 
-/// What a wrong answer is worth telling of.
+/// Whether a wrong answer is reported as an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Report {
-    /// It follows others.
+    /// Not reported: it follows others.
     Nothing,
-    /// It is the first of this source and account for a minute.
+    /// The first one of this source and account in a minute.
     First,
-    /// Messages are dropped from now on.
+    /// It starts a ban of this length.
     Ban { seconds: u32 },
 }
 
-/// Whom an entry is about: a source, and one account or all. Accounts are hashed, for strangers choose their length.
+/// A source, with one account or (`None`) all accounts. Accounts are stored as hashes, because an attacker chooses their length.
 type Key = (IpAddr, Option<u64>);
 
-/// What is remembered of wrong answers; bounded by two generations of tables, of which the older is dropped.
+/// Tallies of wrong answers, bounded by two generations of tables: when the younger one is full, the older one is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     young: KeyedMap<Key, Tally>,
     old: KeyedMap<Key, Tally>,
     hash: KeyedHash,
-    /// The latest bans, newest last: what people are shown.
+    /// The latest bans for listing, newest last.
     bans: VecDeque<(Key, Option<Arc<str>>)>,
 }
 
@@ -81,14 +80,14 @@ impl Guard {
         Guard { young: map(), old: map(), hash, bans: VecDeque::new() }
     }
 
-    /// Whether this answer from `source` for `account` is judged: none of a banned pair is, but one in [`PROBE`].
+    /// Whether this answer from `source` for `account` is checked. During a ban only one per [`PROBE`] is.
     pub(crate) fn judges(&mut self, now: Instant, source: IpAddr, account: &str, known: bool) -> bool {
         if self.admits(now, source, account, known) {
             return true;
         }
         let source = source_of(source);
         let keys = [Some((source, Some(self.hash.hash_one(account)))), (!known).then_some((source, None))];
-        // Both have to agree: one source that tries every account of the house gets no more than one that tries a single one.
+        // Both tallies must allow it: trying all accounts of a domain gains a source no more probes than trying one.
         let mut tallies = keys.iter().flatten().filter_map(|key| self.find(key));
         if tallies.any(|tally| now < tally.banned_until && now < tally.next_probe) {
             return false;
@@ -101,8 +100,8 @@ impl Guard {
         true
     }
 
-    /// The right answer was given: what this pair got wrong before is forgotten. The source's own account stays, or one valid password
-    /// would open the way to guess others.
+    /// A correct answer: clear the tally of this source and account. The tally of the source stays, or one valid password would allow guessing
+    /// others.
     pub(crate) fn forgive(&mut self, source: IpAddr, account: &str) {
         if !self.young.is_empty() || !self.old.is_empty() {
             let key = (source_of(source), Some(self.hash.hash_one(account)));
@@ -112,18 +111,18 @@ impl Guard {
         }
     }
 
-    /// Who is banned now, newest first.
+    /// Active bans, newest first.
     pub(crate) fn bans(&self, now: Now) -> Vec<Ban> {
         self.bans.iter().rev().filter_map(|(key, account)| self.shown(now, key, account.clone())).collect()
     }
 
-    /// End the bans of a source: that of one account or, without one, all of them. Which they were.
+    /// Lift the bans of a source: that of one account or, with `None`, all of them. Returns the lifted bans.
     pub(crate) fn lift(&mut self, now: Now, source: IpAddr, account: Option<&str>) -> Vec<Ban> {
         let source = source_of(source);
         let one = account.map(|account| (source, Some(self.hash.hash_one(account))));
         let listed = self.bans.iter().filter(|(key, _)| key.0 == source && one.is_none_or(|one| one == *key));
         let mut keys: Vec<(Key, Option<Arc<str>>)> = listed.cloned().collect();
-        // A ban that is too old to be listed can be ended by its name.
+        // A ban that has dropped out of the list can still be lifted by its account.
         if let (Some(one), true) = (one, keys.is_empty()) {
             keys.push((one, account.map(harmless)));
         }
@@ -155,8 +154,8 @@ impl Guard {
         self.bans.push_back((key, account.map(harmless)));
     }
 
-    /// Whether an answer from `source` for `account` is judged as any other. `known` says that the pair has a live binding, and so is exempt
-    /// from its source's budget: one wrong phone must not lock out its office.
+    /// Whether an answer from `source` for `account` is outside any ban. `known` means that the pair has a live binding; it is then exempt from the
+    /// ban of its source, so that one misconfigured phone does not lock out its whole office.
     pub(crate) fn admits(&self, now: Instant, source: IpAddr, account: &str, known: bool) -> bool {
         if self.young.is_empty() && self.old.is_empty() {
             return true;
@@ -166,7 +165,7 @@ impl Guard {
         !banned((source, Some(self.hash.hash_one(account)))) && (known || !banned((source, None)))
     }
 
-    /// Charge one wrong answer. What of it is worth telling: the first of a minute, and each beginning of a ban.
+    /// Count one wrong answer. Reported are the first one per minute and the start of each ban.
     pub(crate) fn charge(&mut self, now: Instant, source: IpAddr, account: &str) -> Report {
         let source = source_of(source);
         let key = (source, Some(self.hash.hash_one(account)));
@@ -197,7 +196,7 @@ impl Guard {
     }
 }
 
-/// An account as it may be shown: strangers choose what stands there.
+/// An account for display: printable ASCII, at most 64 characters, because an attacker chooses the text.
 pub(crate) fn harmless(account: &str) -> Arc<str> {
     account.chars().filter(char::is_ascii_graphic).take(64).collect::<String>().into()
 }
@@ -213,7 +212,7 @@ mod tests {
         let mut now = Instant::from_micros(5_000_000);
         for ban in [60, 120, 240, 480] {
             for n in 1..=limits::WRONG_PER_PAIR {
-                assert!(guard.admits(now, thief, "1001", false)); // security.md row 1
+                assert!(guard.admits(now, thief, "1001", false));
                 let told = match n {
                     1 => Report::First,
                     limits::WRONG_PER_PAIR => Report::Ban { seconds: ban as u32 },
@@ -230,7 +229,7 @@ mod tests {
     fn patience_gets_a_guesser_more_than_the_probes_of_a_ban() {
         let mut guard = Guard::new(&mut Rng::from_number(1));
         let thief: IpAddr = "10.0.0.1".parse().unwrap();
-        // A guess every 100 ms for an hour, against one account and against fifty.
+        // One guess per 100 ms for an hour, against one account and against fifty.
         for (accounts, most) in [(1_u64, 9 * 60), (50, 99 * 60)] {
             let (mut judged, source) = (0, IpAddr::from([10, 0, 0, accounts as u8]));
             for n in 0..36_000_u64 {
@@ -243,7 +242,7 @@ mod tests {
             }
             assert!(judged <= most, "{judged} guesses of an hour were judged against {accounts} accounts");
         }
-        // A minute of it: security.md row 1.
+        // One minute of guessing.
         let judged = (0..300_u64).filter(|n| {
             let now = Instant::from_micros(5_000_000 + n * 200_000);
             let admitted = guard.judges(now, thief, "1002", false);

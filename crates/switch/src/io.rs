@@ -1,4 +1,4 @@
-//! The two sides of the exchange's door.
+//! Inputs and outputs of the switch.
 
 use std::sync::Arc;
 
@@ -16,133 +16,133 @@ use crate::{Command, JournalRoom, Reply, SettingChange};
 /// A call that the journal shows as not ended.
 #[derive(Clone, Debug)]
 pub struct OpenCall {
-    /// As it was opened.
+    /// Its record when it was opened.
     pub record: CallRecord,
-    /// Its legs that were confirmed.
+    /// Its confirmed dialogs, one per leg.
     pub legs: Vec<DialogSnapshot>,
 }
 
-/// What happens to the exchange.
+/// An input of the switch, handed to [`crate::Switch::handle`].
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A datagram, or one frame of a stream.
+    /// A SIP message: a datagram, or one frame of a stream.
     Packet {
-        /// Where it came from.
+        /// Transport, addresses and flow that it was received on.
         hop: Hop,
-        /// What it says.
+        /// The raw message.
         bytes: Bytes,
     },
-    /// A connection is gone.
+    /// A connection has closed.
     FlowClosed(Flow),
     /// A datagram could not be delivered.
     Unreachable(Hop),
-    /// From a media worker.
+    /// An event from a media worker.
     Media(MediaEvent),
-    /// The directory changed: the new snapshot and what is different.
+    /// The directory changed.
     Directory {
-        /// The new one.
+        /// The new snapshot.
         directory: Box<Directory>,
-        /// The difference; empty at start.
+        /// The changes since the previous snapshot; empty at start.
         changes: Arc<[Change]>,
     },
-    /// Once, at start: what the journal and the store remember.
+    /// Once, at start: state restored from the journal and the store.
     Restore {
-        /// Bindings, expired ones included.
+        /// Bindings, including expired ones.
         bindings: Vec<Binding>,
-        /// Calls that were up: they get BYE and a CDR with cause `crash`.
+        /// Calls that were live: their dialogs get a BYE, their CDR the cause `crash`.
         calls: Vec<OpenCall>,
-        /// What calls to the outside have used of late: yesterday and today.
+        /// Outbound calls of yesterday and today, for the per-user limits.
         outside: Vec<OutboundCallTime>,
-        /// The last sign of life of the process before this one: what was up then has ended at that time.
+        /// Last liveness record of the previous process: restored calls end at this time.
         alive: Option<Timestamp>,
     },
-    /// Somebody (API, CLI, scheduler) wants something. [`Output::Reply`] with the same token follows, always, once.
+    /// A request from the API, the CLI or the scheduler. Exactly one [`Output::Reply`] with the same token follows.
     Command {
-        /// Chosen by the asker.
+        /// Chosen by the requester.
         token: u64,
-        /// What.
+        /// The request.
         command: Command,
     },
-    /// What came of an [`Output::Resolve`].
+    /// The answer to an [`Output::Resolve`].
     Resolved {
-        /// The asker's.
+        /// Token of the [`Output::Resolve`].
         token: u64,
-        /// What the DNS says.
+        /// The DNS answer.
         answer: Answer,
     },
-    /// The audio of what voicemail says; before it comes, voicemail only beeps.
+    /// The decoded prompts of voicemail; until they arrive, voicemail plays only beeps.
     Prompts(Arc<PromptSet>),
-    /// What came of a [`VoicemailEffect::Fetch`]; `None` where there is no such audio.
+    /// The result of a [`VoicemailEffect::Fetch`].
     Fetched {
-        /// The one of the note.
+        /// Token of the effect.
         token: u64,
-        /// The audio.
+        /// The audio; `None` if it does not exist.
         clip: Option<Clip>,
     },
-    /// What came of a [`VoicemailEffect::DepositClip`].
+    /// The result of a [`VoicemailEffect::DepositClip`].
     Deposited {
-        /// The one of the note.
+        /// Token of the effect.
         token: u64,
-        /// It lies in its box.
+        /// `true`: the message is in its mailbox.
         done: bool,
     },
-    /// What came of an [`Output::Setting`].
+    /// The result of an [`Output::Setting`].
     SettingChanged {
-        /// The one of the output.
+        /// Token of the output.
         token: u64,
-        /// It is written, and the directory has it.
+        /// `true`: the setting is stored, and the directory includes it.
         done: bool,
     },
-    /// The SIP listeners are open (`true`) or closed.
+    /// The SIP listeners are open (`true`) or closed (`false`).
     Listening(bool),
-    /// The journal has so much room from now on.
+    /// The disk space left for the journal changed.
     Journal(JournalRoom),
-    /// The deadline has come.
+    /// The time of [`crate::Switch::deadline`] has come.
     Tick,
 }
 
-/// What follows from it.
+/// An output of the switch.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Send this over SIP.
+    /// Send a SIP message.
     Transmit {
-        /// Where to.
+        /// Destination.
         hop: Hop,
         /// The whole message.
         bytes: Bytes,
     },
-    /// Tell a media worker.
+    /// Send a command to a media worker.
     Media {
-        /// Which.
+        /// Index of the worker.
         worker: u8,
-        /// What.
+        /// The command.
         command: MediaCommand,
     },
     /// Write this to the journal before any [`Output::Transmit`] of the same batch is sent.
     Journal(Record),
-    /// Answer to a [`Input::Command`].
+    /// The reply to an [`Input::Command`].
     Reply {
-        /// The asker's.
+        /// Token of the command.
         token: u64,
-        /// The answer.
+        /// The reply.
         reply: Box<Reply>,
     },
-    /// Ask the DNS, once; [`Input::Resolved`] with the same token follows.
+    /// Start a DNS lookup; one [`Input::Resolved`] with the same token follows.
     Resolve {
-        /// Names the question.
+        /// Identifies the lookup.
         token: u64,
-        /// What.
+        /// The question.
         question: Question,
     },
-    /// What voicemail wants.
+    /// A side effect of voicemail.
     Voicemail(Box<VoicemailEffect>),
-    /// Write a setting that somebody dialled, once; [`Input::SettingChanged`] with the same token follows, always.
+    /// Store a setting that a user dialled; exactly one [`Input::SettingChanged`] with the same token follows.
     Setting {
-        /// Comes back.
+        /// Identifies the change.
         token: u64,
-        /// What.
+        /// The change.
         change: Box<SettingChange>,
     },
-    /// Open (`true`) or close the SIP listeners; [`Input::Listening`] follows.
+    /// Open (`true`) or close (`false`) the SIP listeners; [`Input::Listening`] follows.
     Listen(bool),
 }

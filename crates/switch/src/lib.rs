@@ -1,6 +1,6 @@
-//! The exchange: registrar, location service, B2BUA and call control, as one deterministic state machine.
+//! Registrar, location service, B2BUA and call control as one deterministic state machine.
 //!
-//! [`Switch::handle`] absorbs one input and appends every consequence to a vector. No socket, no clock, no database.
+//! [`Switch::handle`] absorbs one input and appends all outputs to a vector. No socket, no clock, no database.
 #![deny(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

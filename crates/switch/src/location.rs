@@ -1,4 +1,4 @@
-//! The location service: where the phones of an address of record are (RFC 3261 §10).
+//! Location service: the contacts of each address of record (RFC 3261 §10).
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -21,17 +21,17 @@ pub(crate) struct Contact {
     pub(crate) call_id: Box<str>,
     pub(crate) cseq: u32,
     pub(crate) q: u16,
-    /// A phone that comes back from another address replaces itself.
+    /// Identifies the device: a REGISTER from a new address replaces its binding.
     pub(crate) instance: Option<Instance>,
     pub(crate) expires: Instant,
     pub(crate) created_at: Timestamp,
     pub(crate) user_agent: Arc<str>,
     pub(crate) hop: Hop,
-    /// Generation of the message counts that it was notified of: see [`crate::mwi::Mwi`]. 0 where there is none.
+    /// Generation of the message counts in its last MWI NOTIFY: see [`crate::mwi::Mwi`]. 0 if there was none.
     pub(crate) mwi: u64,
 }
 
-/// `+sip.instance` and `reg-id`: which flow of which phone it is (RFC 5626 §6).
+/// `+sip.instance` and `reg-id`: the device and its flow (RFC 5626 §6).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Instance {
     pub(crate) urn: Box<str>,
@@ -47,11 +47,11 @@ impl Contact {
     }
 
     pub(crate) fn remaining(&self, now: Instant) -> u32 {
-        // A phone that asked for 3600 is told 3600, though microseconds have passed.
+        // Rounded up: an `expires` of 3600 is answered with 3600, although microseconds have passed.
         self.expires.since(now).as_millis().div_ceil(1000) as u32
     }
 
-    /// The journal's form.
+    /// The binding as a journal record.
     pub(crate) fn record(&self, username: &Arc<str>, config: &Config, now: Now) -> Binding {
         Binding {
             username: Arc::clone(username),
@@ -73,7 +73,7 @@ impl Contact {
         }
     }
 
-    /// From the journal; `None` where it has expired, cannot be read, or came over a listener that is no longer there.
+    /// Restore from the journal; `None` if the binding has expired, cannot be parsed, or came over a listener that no longer exists.
     pub(crate) fn restore(binding: &Binding, config: &Config, now: Now) -> Option<Contact> {
         let left = binding.expires_at.since(now.wall);
         if left == Duration::ZERO {
@@ -127,9 +127,9 @@ pub(crate) fn transport_of(number: u8) -> Transport {
 
 #[derive(Debug)]
 struct Aor {
-    /// A slice: most have one, and a vector would keep room for four.
+    /// A boxed slice: most users have one contact, and a vector would allocate room for four.
     contacts: Box<[Contact]>,
-    /// When this one stands in the queue of expiries; at most one entry each, so refreshes cost nothing there.
+    /// Due time of the entry in `expiries`. There is at most one entry per user name, so a refresh does not touch the queue.
     due: Instant,
 }
 
@@ -138,9 +138,9 @@ struct Aor {
 pub(crate) struct Location {
     aors: KeyedMap<Arc<str>, Aor>,
     expiries: BTreeSet<(Instant, Arc<str>)>,
-    /// The user names that have bindings, in the order of lists.
+    /// The user names that have bindings, in list order.
     names: BTreeSet<Arc<str>>,
-    /// Entries that lists have passed: see [`crate::Switch::steps`].
+    /// Entries visited by lists: see [`crate::Switch::steps`].
     steps: Cell<u64>,
     dead: BTreeSet<Flow>,
     count: usize,
@@ -158,12 +158,12 @@ impl Location {
         }
     }
 
-    /// Contacts of a user name, in the order of registration, expired ones included for less than a tick.
+    /// Contacts of a user name in the order of registration. Expired ones may be included until the next tick.
     pub(crate) fn contacts(&self, username: &str) -> &[Contact] {
         self.aors.get(username).map_or(&[], |aor| &aor.contacts)
     }
 
-    /// Note which generation of message counts the contacts of a user name know, as far as they can be reached.
+    /// Set the notified generation of message counts on all reachable contacts of a user name.
     pub(crate) fn set_mwi(&mut self, username: &str, generation: u64) {
         let Some(aor) = self.aors.get_mut(username) else { return };
         for contact in aor.contacts.iter_mut().filter(|contact| !self.dead.contains(&contact.hop.flow)) {
@@ -171,12 +171,12 @@ impl Location {
         }
     }
 
-    /// Contacts that a call can be sent to: not expired, and not on a connection that is gone.
+    /// Contacts that a call can be sent to: not expired, and not on a closed flow.
     pub(crate) fn reachable<'a>(&'a self, now: Instant, username: &str) -> impl Iterator<Item = &'a Contact> {
         self.contacts(username).iter().filter(move |c| now < c.expires && !self.dead.contains(&c.hop.flow))
     }
 
-    /// Whether a contact is on a connection that is gone, and may come back on another one.
+    /// Whether an unexpired contact is on a closed flow, so that the device may register again over a new one.
     pub(crate) fn has_closed_flow(&self, now: Instant, username: &str) -> bool {
         self.contacts(username).iter().any(|c| now < c.expires && self.dead.contains(&c.hop.flow))
     }
@@ -189,7 +189,7 @@ impl Location {
         self.count < limits::BINDINGS
     }
 
-    /// Put the whole new set of contacts of one user name.
+    /// Replace all contacts of one user name.
     pub(crate) fn replace(&mut self, username: &Arc<str>, contacts: Vec<Contact>) {
         let Some(first) = contacts.iter().map(|c| c.expires).min() else {
             self.forget(username);
@@ -219,7 +219,7 @@ impl Location {
         }
     }
 
-    /// Take away what has expired, a bounded batch of it; what went is told to `gone`.
+    /// Remove expired contacts, at most [`limits::TICK_BATCH`] user names per call; `gone` is called for each removed contact.
     pub(crate) fn expire(&mut self, now: Instant, mut gone: impl FnMut(&Arc<str>, Contact)) {
         for _ in 0..limits::TICK_BATCH {
             let Some((due, username)) = self.expiries.first().cloned() else { return };
@@ -252,7 +252,7 @@ impl Location {
         self.expiries.first().map(|(due, _)| *due)
     }
 
-    /// A connection is gone: its bindings stay until they expire, but calls do not go there.
+    /// A connection has closed: its bindings stay until they expire, but are not used for calls.
     pub(crate) fn flow_closed(&mut self, flow: Flow) {
         if self.dead.len() >= limits::DEAD_FLOWS {
             self.dead.pop_first();
@@ -264,7 +264,7 @@ impl Location {
         self.count
     }
 
-    /// The user names that have bindings, in order, those behind `after`.
+    /// The user names that have bindings, in order, starting after `after`.
     pub(crate) fn names_after(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let count = |_: &&Arc<str>| self.steps.set(self.steps.get() + 1);

@@ -1,8 +1,9 @@
-//! The lamp of a phone: message-summary (RFC 3842), to whoever subscribed, and unasked to phones that registered and did not.
+//! Message-waiting indication (MWI): the message-summary event package (RFC 3842), for subscribers and, unsolicited, for registered phones
+//! without a subscription.
 //!
-//! Many phones light their lamp for a NOTIFY that nobody asked for, because exchanges of the field send it to every registered phone; and
-//! those that do not want it refuse it once. So it is sent to each contact of an extension that has no subscription, when its count
-//! changes and when it registers with messages waiting; a contact that refused hears no more until it registers anew.
+//! Many phones show MWI on an unsolicited NOTIFY, because other servers send one to every registered phone; phones that do not support it refuse
+//! it. So a NOTIFY goes to each contact of an extension without subscription when its message count changes, and when it registers while messages
+//! are waiting. A contact that refused gets no further NOTIFY until it registers anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,33 +22,33 @@ use crate::limits;
 use crate::location::Contact;
 use crate::out_of_dialog::Rejection;
 
-/// The only event package that we have.
+/// The only event package supported.
 pub(crate) const PACKAGE: &str = "message-summary";
 const KIND: &str = "application/simple-message-summary";
-/// The longest subscription (security.md row 14).
+/// Maximum lifetime of a subscription in seconds.
 const LONGEST: u32 = 3600;
 
-/// A phone as far as its lamp goes: user name and contact.
+/// Target of an unsolicited NOTIFY: user name and contact.
 type MwiTarget = (Arc<str>, String);
 
-/// What a phone that did not subscribe was told last.
+/// The last unsolicited NOTIFY of a contact.
 #[derive(Debug)]
 struct LastNotified {
     contact: Box<str>,
-    /// `None` where it does not want to be told.
+    /// `None` if the contact refused it.
     count: Option<Count>,
 }
 
-/// See the module.
+/// Subscriptions to message-summary, and the state of unsolicited NOTIFYs.
 #[derive(Debug)]
 pub(crate) struct Mwi {
     subscriptions: BTreeMap<SubscriptionId, Arc<str>>,
     by_user: BTreeMap<Arc<str>, BTreeSet<SubscriptionId>>,
-    /// By user name; nobody has more contacts than [`limits::BINDINGS_PER_AOR`].
+    /// By user name; at most [`limits::BINDINGS_PER_AOR`] contacts each.
     told: KeyedMap<Arc<str>, Vec<LastNotified>>,
     asked: BTreeMap<RequestId, MwiTarget>,
-    /// Grows whenever a message of any mailbox changes. A contact that carries this number ([`Contact::mwi`]) knows its message counts, without a
-    /// look into its mailbox.
+    /// Incremented whenever a message of any mailbox changes. A contact with this generation ([`Contact::mwi`]) is up to date, so its mailbox need
+    /// not be read.
     generation: u64,
 }
 
@@ -67,7 +68,7 @@ impl Mwi {
         self.generation += 1;
     }
 
-    /// A contact is gone: what it was told is forgotten, so that it is told again when it comes back.
+    /// A contact is gone: forget its last NOTIFY, so that it is notified again when it comes back.
     pub(crate) fn gone(&mut self, username: &Arc<str>, contact: &str) {
         let Some(told) = self.told.get_mut(username) else { return };
         told.retain(|told| *told.contact != *contact);
@@ -81,13 +82,13 @@ impl Mwi {
         self.told.remove(username);
     }
 
-    /// Whether a contact has another number in mind than this.
+    /// Whether a contact was last notified of a count other than this. A contact that refused is never notified.
     fn is_news(&self, username: &str, contact: &str, count: Count) -> bool {
         let told = self.told.get(username).and_then(|all| all.iter().find(|told| *told.contact == *contact));
         match told {
             Some(LastNotified { count: None, .. }) => false,
             Some(LastNotified { count: Some(before), .. }) => *before != count,
-            None => count.all() > 0, // a lamp is dark by itself
+            None => count.all() > 0, // MWI is off by default
         }
     }
 
@@ -142,7 +143,7 @@ impl Mwi {
         if let Some(id) = cx.core.endpoint.subscribe(cx.now, request, time, &mut cx.core.sip_out) {
             self.subscriptions.insert(id, Arc::clone(&username));
             self.by_user.entry(Arc::clone(&username)).or_default().insert(id);
-            // It has asked: what it was told unasked means nothing any more.
+            // Subscribed now: the state of its unsolicited NOTIFYs is obsolete.
             self.all_gone(&username);
             cx.core.location.set_mwi(&username, 0);
             cx.core.notify_subscriber(cx.now, id, &username);
@@ -179,7 +180,7 @@ impl Mwi {
         }
     }
 
-    /// A box has changed.
+    /// The messages of a mailbox have changed: notify its subscribers, or its contacts if there are none.
     pub(crate) fn box_changed(&mut self, cx: &mut Cx<'_>, id: &ExtensionId) {
         let Some(extension) = cx.core.directory.extension(id).cloned() else { return };
         let asked = self.by_user.get(&extension.username).cloned().unwrap_or_default();
@@ -189,7 +190,7 @@ impl Mwi {
         self.notify_unsolicited(cx, &extension);
     }
 
-    /// A phone has registered.
+    /// A phone has registered: notify it if its message count is out of date.
     pub(crate) fn on_registered(
         &mut self,
         cx: &mut Cx<'_>,
@@ -197,18 +198,18 @@ impl Mwi {
         extension: Option<&ExtensionId>,
     ) {
         if !cx.core.directory.any_mailbox_used() {
-            return; // the commonest case costs nothing
+            return; // most common case: no mailbox in use
         }
         let Some(extension) = extension else { return };
         if cx.core.location.contacts(username).iter().all(|contact| contact.mwi == self.generation) {
-            return; // the commonest case of a phone with messages
+            return; // most common case for a phone with messages: all contacts are up to date
         }
         if let Some(extension) = cx.core.directory.extension(extension).cloned() {
             self.notify_unsolicited(cx, &extension);
         }
     }
 
-    /// Tell the contacts of an extension that have another number in mind; where the phone subscribed, nobody is told unasked.
+    /// Send an unsolicited NOTIFY to the contacts of an extension whose last count differs; none if the extension has a subscription.
     fn notify_unsolicited(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>) {
         let username = &extension.username;
         if self.by_user.contains_key(username) {
@@ -228,7 +229,7 @@ impl Mwi {
         let body = cx.core.summary(extension);
         for contact in contacts {
             if self.asked.len() >= limits::NOTIFIES {
-                return cx.core.location.set_mwi(username, 0); // again when it registers
+                return cx.core.location.set_mwi(username, 0); // retried at the next registration
             }
             let mwi_target = (Arc::clone(username), contact.uri.to_string());
             let own = format!("<sip:{username}@{}>", cx.core.config.domain);
@@ -244,7 +245,7 @@ impl Mwi {
         }
     }
 
-    /// What a phone said to a NOTIFY that it had not asked for; `false` where the request was somebody else's.
+    /// The response to an unsolicited NOTIFY; `false` if the request is not one of those.
     pub(crate) fn on_notify_response(
         &mut self,
         cx: &mut Cx<'_>,
@@ -254,10 +255,10 @@ impl Mwi {
         let Some((username, contact)) = self.asked.remove(&request) else { return false };
         match status {
             Some(200..=299) => {}
-            // It knows no such event or no such dialog: it will not know the next one either.
+            // The phone supports no such event or dialog, and would refuse the next NOTIFY too.
             Some(_) => self.note(&username, &contact, None),
             None => {
-                self.gone(&username, &contact); // told again when it registers
+                self.gone(&username, &contact); // notified again when it registers
                 cx.core.location.set_mwi(&username, 0);
             }
         }
@@ -266,7 +267,7 @@ impl Mwi {
 }
 
 impl Core {
-    /// For how long it asks; or why it gets nothing.
+    /// Validate a SUBSCRIBE: the granted lifetime in seconds, or the refusal.
     fn parse_subscribe(&self, request: &Incoming) -> Result<u32, Rejection> {
         let event = request.message.header(HeaderName::Event).unwrap_or_default();
         if !event.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PACKAGE) {
@@ -290,7 +291,7 @@ impl Core {
         }
     }
 
-    /// Tell a subscriber.
+    /// Send a NOTIFY to a subscriber.
     fn notify_subscriber(&mut self, now: Now, id: SubscriptionId, username: &str) {
         let extension = self.directory.credential(username).and_then(|c| self.extension_of(c).cloned());
         let body = match extension {
@@ -300,7 +301,7 @@ impl Core {
         self.endpoint.notify(now, id, KIND, body, &mut self.sip_out);
     }
 
-    /// RFC 3842 §5.2; no message is urgent here.
+    /// The message-summary body (RFC 3842 §5.2); urgent messages are always 0.
     fn summary(&self, extension: &Extension) -> Bytes {
         let count = self.count(&extension.id);
         let waiting = if count.new > 0 { "yes" } else { "no" };

@@ -1,4 +1,4 @@
-//! Requests outside sessions: who may ask what, and how a refusal says why.
+//! Requests outside sessions: authentication, OPTIONS, and refusals with a Reason header.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sip::{Headers, Incoming, Reply};
 
 use crate::auth::Verdict;
 
-/// A refusal that says why: a bare 403 is the commonest complaint of the field.
+/// A refusal with a reason: operators complain most about a bare 403.
 #[derive(Clone, Debug)]
 pub(crate) struct Rejection {
     status: u16,
@@ -37,10 +37,10 @@ impl Rejection {
     }
 }
 
-/// The Reason line (RFC 3326) of a cause.
+/// Add the Reason header (RFC 3326) of a cause.
 pub(crate) fn reason_line(cause: Cause, lines: &mut Headers) {
     if cause == Cause::AnsweredElsewhere {
-        // What phones know: no missed call (RFC 3326).
+        // Phones understand this value as "no missed call" (RFC 3326).
         lines.add("Reason", "SIP;cause=200;text=\"Call completed elsewhere\"");
         return;
     }
@@ -69,7 +69,7 @@ impl Core {
         }
     }
 
-    /// The credential that a request proves to have. Where there is none the challenge is on its way, or silence was chosen.
+    /// The credential that a request authenticates; `None` if it was challenged (401 sent) or dropped.
     pub(crate) fn authenticate(&mut self, now: Now, request: &Incoming) -> Option<Arc<Credential>> {
         let verdict = self.auth.judge(now, request, &self.directory, &self.location, &self.config);
         match verdict {
@@ -92,7 +92,7 @@ impl Core {
         }
     }
 
-    /// Refuse, and say the same to a retransmission: its nonce is spent.
+    /// Refuse a request. The response is cached for retransmissions, because the nonce is already spent.
     pub(crate) fn reject(&mut self, now: Now, request: &Incoming, refusal: &Rejection) {
         let lines = self.refusal_lines(refusal);
         self.endpoint.respond_cached(
@@ -124,7 +124,7 @@ impl Core {
         lines
     }
 
-    /// Whether a host is a name or an address of ours (S41).
+    /// Whether a host is one of our names or addresses (S41).
     pub(crate) fn is_ours(&self, host: &str, request: &Incoming) -> bool {
         self.config.is_ours(host, &request.hop)
     }

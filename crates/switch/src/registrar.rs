@@ -1,4 +1,4 @@
-//! REGISTER (RFC 3261 §10.3): several contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch; all or nothing.
+//! REGISTER (RFC 3261 §10.3): multiple contacts, q, expires with 423, wildcard removal, Path (RFC 3327), fetch. A request is applied as a whole.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use crate::location::{Contact, Instance};
 use crate::out_of_dialog::Rejection;
 use crate::{JournalRoom, limits};
 
-/// What a phone asks for, before anything is changed.
+/// A parsed REGISTER, before any binding is changed.
 pub(crate) enum RegisterRequest {
     Fetch,
     RemoveAll,
     Change(Vec<(Contact, u32)>),
 }
 
-/// A copy that does not pin the buffer of the whole message.
+/// A copy that does not keep the buffer of the whole message alive.
 fn owned(uri: &Uri) -> Option<Uri> {
     Uri::parse(bytes::Bytes::copy_from_slice(uri.as_bytes())).ok()
 }
 
-/// Whether a contact is one host that speaks SIP: calls must not be sent to a broadcast or multicast address (security.md row 6).
+/// Whether a contact is a SIP URI of a single host: calls must not be sent to a broadcast or multicast address.
 fn is_unicast(uri: &Uri) -> bool {
     if !matches!(uri.scheme(), Scheme::Sip | Scheme::Sips) || uri.host().is_empty() {
         return false;
     }
-    // An address in `maddr` would be where requests go in place of the host.
+    // `maddr` overrides the host as destination, so it is checked too.
     [Some(uri.host()), uri.param("maddr")].into_iter().flatten().all(|host| match host.parse::<IpAddr>() {
         Ok(ip) => match ip.to_canonical() {
-            // 0.0.0.0/8 is this network, 240.0.0.0/4 is nobody's (RFC 6890), and broadcast is among it.
+            // 0.0.0.0/8 is "this network"; 240.0.0.0/4 is reserved (RFC 6890) and includes the broadcast address.
             IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets(), [0 | 240.., ..]),
             IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
         },
@@ -44,7 +44,7 @@ fn is_unicast(uri: &Uri) -> bool {
 }
 
 impl Core {
-    /// The credential that a REGISTER proves, and the address of record that it may change; `None` where it was challenged or refused.
+    /// The credential that a REGISTER authenticates and the address of record it may change; `None` if it was challenged, dropped or refused.
     pub(crate) fn admit_register(
         &mut self,
         now: Now,
@@ -75,7 +75,7 @@ impl Core {
         Some((credential, aor))
     }
 
-    /// Change the bindings of an address of record. What the journal is to be told.
+    /// Change the bindings of an address of record. Returns the journal records of the change.
     pub(crate) fn apply(
         &mut self,
         now: Now,
@@ -102,11 +102,11 @@ impl Core {
             RegisterRequest::Change(changes) => changes,
         };
         if self.journal == JournalRoom::Spent && changes.iter().any(|(_, granted)| *granted > 0) {
-            // What is answered with 200 outlives a crash, and this could not be written.
+            // A binding answered with 200 must survive a crash, and this one could not be written.
             return Err(Rejection::status(503).why("the disk is full"));
         }
         let live = || self.location.contacts(aor).iter().filter(|c| now.instant < c.expires);
-        // A refresh replaces its contact: only the others are copied.
+        // A refresh replaces its contact, so only the others are copied.
         let mut contacts = Vec::with_capacity(live().count().max(changes.len()));
         contacts.extend(live().filter(|c| !changes.iter().any(|(new, _)| c.is_same(new))).cloned());
         let mut records = Vec::with_capacity(changes.len());
@@ -197,7 +197,7 @@ impl Core {
             return Err(Rejection::status(400).why("Contact is too long"));
         }
         let asked = match address.param("expires") {
-            Some(text) => text.parse().ok(), // a malformed one counts as absent (RFC 3261 §10.2.1.1)
+            Some(text) => text.parse().ok(), // a malformed value counts as absent (RFC 3261 §10.2.1.1)
             None => expires,
         };
         let asked = asked.unwrap_or(self.config.default_expires.as_secs() as u32);
@@ -234,7 +234,7 @@ impl Core {
         Ok((contact, granted))
     }
 
-    /// Whether a contact is an address at which we listen ourselves: a call to it would come back to us.
+    /// Whether a contact is one of our own listeners: a call to it would loop back.
     fn is_listener(&self, uri: &Uri, request: &Incoming) -> bool {
         let port = uri.port().unwrap_or(if uri.scheme() == Scheme::Sips { 5061 } else { 5060 });
         self.is_ours(uri.host(), request) && self.config.listeners.iter().any(|l| l.address.port() == port)

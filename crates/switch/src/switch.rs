@@ -1,4 +1,4 @@
-//! The switch itself: owns every part and only dispatches between them.
+//! The switch: owns all parts and dispatches inputs and endpoint events to them.
 
 use std::mem;
 
@@ -13,23 +13,23 @@ use crate::core::{Core, Cx};
 use crate::mwi::Mwi;
 use crate::{Config, Input, Output, State, limits};
 
-/// The exchange as one state machine: owns every part and only dispatches between them.
+/// Registrar, B2BUA and call control as one state machine, driven by [`Switch::handle`].
 #[derive(Debug)]
 pub struct Switch {
     pub(crate) core: Core,
     pub(crate) calls: Calls,
     pub(crate) mwi: Mwi,
     pub(crate) backlog: Backlog,
-    /// When the next sign of life goes into the journal, while calls are up.
+    /// When the next [`Record::Alive`] is due, while calls are up.
     alive_due: Instant,
-    /// See [`Switch::steps`].
+    /// Cost of all inputs so far, without the tables' own counts: see [`Switch::steps`].
     steps: u64,
-    /// What the directory had counted when it was handed in.
+    /// Step count of the current directory when it was installed.
     steps_before: u64,
 }
 
 impl Switch {
-    /// A switch that knows nobody yet: [`Input::Directory`] and [`Input::Restore`] come first.
+    /// A switch with an empty directory: [`Input::Directory`] and [`Input::Restore`] must come first.
     pub fn new(config: Config, mut rng: Rng) -> Switch {
         let mwi = Mwi::new(&mut rng);
         Switch {
@@ -43,7 +43,7 @@ impl Switch {
         }
     }
 
-    /// Absorb one input; append every consequence to `out`. Never blocks, never reads a clock.
+    /// Absorb one input and append all outputs to `out`. Never blocks, never reads a clock.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         let before = out.len();
         self.absorb(now, input, out);
@@ -51,8 +51,8 @@ impl Switch {
         self.steps += out.len().saturating_sub(before) as u64;
     }
 
-    /// What all inputs so far have cost: outputs, messages between the parts, and entries that walks over tables have passed. The difference
-    /// around one input is what it has cost, which nothing but its own call or account may make larger.
+    /// Cost of all inputs so far: outputs, messages between the parts, and table entries visited. The difference around one input is the cost of
+    /// that input; it must depend only on the call or account concerned.
     pub fn steps(&self) -> u64 {
         self.steps + self.calls.steps() + self.core.location.steps() + self.directory_steps()
     }
@@ -96,13 +96,13 @@ impl Switch {
         }
     }
 
-    /// When to come back with [`Input::Tick`] if nothing else happens.
+    /// When [`Input::Tick`] is due if no other input comes first.
     pub fn deadline(&self) -> Option<Instant> {
         let alive = (self.core.index.live_count() > 0).then_some(self.alive_due);
         [self.core.deadline(), self.backlog.deadline(), alive].into_iter().flatten().min()
     }
 
-    /// Write down that we live, while calls are up: after a crash they have ended at the last of these.
+    /// Write a liveness record to the journal while calls are up: after a crash, those calls are closed at the time of the last one.
     fn show_life(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.core.index.live_count() > 0 && self.alive_due <= now.instant {
             self.alive_due = now.instant + limits::ALIVE;
@@ -110,8 +110,8 @@ impl Switch {
         }
     }
 
-    /// Dispatch the endpoint's outputs, and those that follow from them, first in, first out. The one place where that is done: what handles one
-    /// event never sees the next one before it has finished.
+    /// Dispatch the endpoint's outputs, and those that follow from them, in FIFO order. Only this function dispatches them, so the handler of one
+    /// event finishes before the next event is handled.
     fn drain_endpoint(&mut self, now: Now, out: &mut Vec<Output>) {
         while !self.core.sip_out.is_empty() {
             let mut outputs = mem::take(&mut self.core.sip_out);
@@ -132,14 +132,13 @@ impl Switch {
                 }
             }
             if self.core.sip_out.is_empty() {
-                self.core.sip_out = outputs; // keep the memory
+                self.core.sip_out = outputs; // keep the allocation
             }
         }
         out.extend(self.core.auth.events.drain(..).map(|event| Output::Journal(Record::Noted(event))));
     }
 
-    /// Let a call do something; `None` where there is no such call any more. A call that has nothing left to do afterwards is taken out of the
-    /// table.
+    /// Run `act` on a call; `None` if the call no longer exists. A call with nothing left to do afterwards is removed from the table.
     pub(crate) fn with_call<T>(
         &mut self,
         now: Now,
@@ -156,7 +155,7 @@ impl Switch {
         Some(done)
     }
 
-    /// The same for what has no result.
+    /// [`Switch::with_call`] without a result.
     pub(crate) fn on_call(
         &mut self,
         now: Now,
@@ -167,7 +166,7 @@ impl Switch {
         self.with_call(now, key, out, act);
     }
 
-    /// Write a message into the ladder of its session's call.
+    /// Add a message to the SIP ladder of its session's call.
     fn note(&mut self, now: Now, session: SessionId, sent: bool, hop: sip::Hop, message: &[u8]) {
         let call = self.core.index.leg_of(session).and_then(|(key, _)| self.calls.get_mut(key));
         if let Some(call) = call {
@@ -211,7 +210,7 @@ impl Switch {
         self.work_off(now, out);
     }
 
-    /// The phones of what is gone from the directory are no longer ours.
+    /// Install a new directory: drop the bindings of removed, deactivated and re-keyed accounts, and pass the changes on.
     fn directory_changed(
         &mut self,
         now: Now,
@@ -234,7 +233,7 @@ impl Switch {
         for change in changes {
             let username = match change {
                 model::Change::CredentialGone(username) => username.clone(),
-                // What was registered with an old password (S75).
+                // Bindings made with the old password end (S75).
                 model::Change::Credential(c)
                     if before.credential(&c.username).is_some_and(|old| old.ha1 != c.ha1) =>
                 {
@@ -276,14 +275,14 @@ impl Switch {
         }
     }
 
-    /// Calls, sessions and ports that are still held: the oracle of the simulator says that it comes to nothing.
+    /// Calls, streams, transactions and sessions still held; the simulator checks that all are zero at the end.
     pub fn counts(&self) -> [usize; 4] {
         let (transactions, sessions) = self.core.endpoint.counts();
         [self.core.index.len(), self.core.index.streams(), transactions, sessions]
     }
 }
 
-/// The box of voicemail that a change concerns. A message that is being spoken does not count yet.
+/// The mailbox that a change concerns; `None` for a message that is still being recorded.
 fn box_of(change: &model::Change) -> Option<&model::ExtensionId> {
     if let model::Change::Message(message) = change {
         return (message.state != model::MessageState::Recording).then_some(&message.extension);

@@ -1,4 +1,4 @@
-//! What the API, the CLI and the scheduler ask, and the answers.
+//! Handling of [`Command`]s from the API, the CLI and the scheduler.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::voicemail::{Audio, VoicemailEffect};
 use crate::{Command, Originate, Output, RecordingAction, Reply, State, limits};
 
 impl Switch {
-    /// Begin a call that says something.
+    /// Start a call that plays an announcement; with `into_box` the announcement is stored in the mailbox if the call is not answered.
     pub(crate) fn announce(
         &mut self,
         now: Now,
@@ -45,7 +45,7 @@ impl Switch {
             return Reply::Refused(cause);
         }
         let clip = match what {
-            // They are on their way in the first moments of a process.
+            // The prompts are still being decoded just after start-up.
             Announcement::Prompt(_) if self.core.prompts.is_empty() => {
                 return Reply::Refused(Cause::Overload);
             }
@@ -155,7 +155,7 @@ impl Switch {
         self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
     }
 
-    /// A call that has no leg yet.
+    /// Insert a call without legs that waits for a device of the caller to register.
     fn queue(
         &mut self,
         now: Now,
@@ -195,7 +195,7 @@ impl Switch {
         key
     }
 
-    /// What the API wants of a call's recording.
+    /// Apply a recording action to a live call.
     pub(crate) fn recording_command(
         &mut self,
         now: Now,
@@ -284,7 +284,7 @@ impl Switch {
         }
     }
 
-    /// The record of a call that was just released. One without legs is forgotten at once: then its CDR is in this batch.
+    /// The record of a call that was just released. A call without legs is removed at once; its CDR is then found in `out`.
     fn last_record(&self, key: CallKey, id: &model::CallId, out: &[Output]) -> Option<model::CallRecord> {
         let written = |output: &Output| match output {
             Output::Journal(model::journal::Record::CallClosed(record)) if record.id == *id => {
@@ -319,14 +319,14 @@ impl Switch {
         self.core.drained(out);
     }
 
-    /// From now on this node registers at carriers, or leaves that to another: two that register one account take its calls from each other.
+    /// Start or stop registering at carriers. If two nodes registered the same account, each would receive calls meant for the other.
     pub(crate) fn set_trunk_registration(&mut self, now: Now, on_duty: bool, out: &mut Vec<Output>) {
         if self.core.config.register_trunks == on_duty {
             return;
         }
         self.core.config.register_trunks = on_duty;
         if self.core.state != State::Running {
-            return; // the listeners open first, or nothing is begun any more
+            return; // applied when the listeners open, or not at all while draining
         }
         if on_duty {
             let ids: Vec<TrunkId> = self.core.directory.trunks().map(|trunk| trunk.id.clone()).collect();

@@ -1,4 +1,4 @@
-//! Changes of the directory and of the listeners.
+//! Effects of listener and trunk changes on trunks.
 
 use base::Now;
 use model::TrunkId;
@@ -8,7 +8,7 @@ use crate::trunk::Alarm;
 use crate::{Output, State};
 
 impl Switch {
-    /// The listeners are open (or closed): carriers are asked whether they live, and told where we are.
+    /// The listeners have opened or closed: start or stop probing and registering all trunks.
     pub(crate) fn trunks_listen(&mut self, now: Now, open: bool, out: &mut Vec<Output>) {
         let trunks: Vec<TrunkId> = self.core.directory.trunks().map(|t| t.id.clone()).collect();
         for id in trunks {
@@ -22,7 +22,7 @@ impl Switch {
         }
     }
 
-    /// A trunk was made, changed or removed.
+    /// A trunk was created, changed or removed.
     pub(crate) fn trunk_changed(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         if self.core.state != State::Running {
             return;

@@ -67,7 +67,7 @@ impl Switch {
         };
         self.start(now, request, caller, record, route, out);
         if self.core.index.find(&id).is_none() {
-            self.core.forget_wish(&id); // there was no room for it
+            self.core.forget_wish(&id); // the call was not created
         }
     }
 
@@ -103,7 +103,7 @@ impl Switch {
         };
         self.core.counters.calls_started += 1;
         let mut stream = self.core.open_stream(hop, port, out);
-        // Without SDP the offer is ours, and goes with the 200. The SDP may be one part of several (RFC 5621).
+        // An INVITE without SDP gets our offer in the 200. The SDP may be one part of a multipart body (RFC 5621).
         let offer = match &parts {
             Ok(parts) => parts.sdp.as_ref().map(|sdp| SessionDescription::parse(sdp)),
             Err(_) => Some(Err(media::sdp::SdpError::NoAudio)),
@@ -151,7 +151,7 @@ impl Switch {
         }
     }
 
-    /// An INVITE from one of these trunks: to an extension, or refused. It never goes out again.
+    /// An INVITE from one of these trunks: routed to an extension, or refused. It is never sent out over a trunk again.
     pub(crate) fn invite_from_trunk(
         &mut self,
         now: Now,
@@ -163,7 +163,7 @@ impl Switch {
         let to = request.message.to().uri.user().unwrap_or_default().into_owned();
         let mine = |trunk: &&Arc<Trunk>| trunk::names(trunk, &[&dialled]);
         let Some(trunk) = trunks.iter().find(mine).or(trunks.first()) else { return };
-        // A carrier that we registered at may call what we registered, and name the number in To.
+        // A carrier may send calls to the user name that we registered, with the called number in To.
         let registered = trunk.settings.username.as_deref() == Some(&*dialled);
         let named: &[&str] = if registered { &[&to] } else { &[&dialled] };
         let Decision { route, mut trace } = trunk::inbound(&self.core.directory, trunk, named);
@@ -216,8 +216,8 @@ impl Switch {
     }
 }
 
-/// Whether the caller asks that name and number be withheld: `Privacy` with `id`, `user` or `header` (RFC 3323 §4.2, RFC 3325 §9.3), or an anonymous
-/// From (RFC 3323 §4.1.1.3).
+/// Whether the caller withholds name and number: `Privacy` with `id`, `user` or `header` (RFC 3323 §4.2, RFC 3325 §9.3), or an anonymous From
+/// (RFC 3323 §4.1.1.3).
 fn wants_privacy(invite: &Message) -> bool {
     let header = invite.header(HeaderName::Privacy).unwrap_or_default();
     let asked = header.split([';', ',']).map(str::trim);

@@ -1,4 +1,4 @@
-//! What media workers report.
+//! Handling of media worker events.
 
 use base::Now;
 use media::{DtmfMode, MediaEvent, PlayId, RecordingId, StreamId};
@@ -35,7 +35,7 @@ impl Switch {
             MediaEvent::Recorded { .. } | MediaEvent::FileClosed { .. } => {
                 self.voicemail_event(now, event, out);
             }
-            // A silent phone may be muted or on hold: who has vanished is found by the session timer.
+            // A silent phone may be muted or on hold; a vanished peer is detected by the session timer.
             MediaEvent::RtpTimeout { .. } => {}
             MediaEvent::WorkerGone { worker } => self.worker_gone(now, worker, out),
             MediaEvent::Closed { stream, report } => {
@@ -52,16 +52,16 @@ impl Switch {
         }
     }
 
-    /// Nothing is heard any more of the calls on a worker that ended: they are released.
+    /// A media worker has ended: release the calls on it.
     fn worker_gone(&mut self, now: Now, worker: u8, out: &mut Vec<Output>) {
         self.core.ports.forget(worker);
-        // Calls that begin from now on are on the worker that follows.
+        // Calls newer than this are on the worker's successor.
         if let Some(until) = self.core.index.last_id() {
             self.do_in_parts(now, Task::ReleaseWorker { worker, after: None, until }, out);
         }
     }
 
-    /// A recording of voicemail has ended; `false` where it is none of ours.
+    /// A voicemail recording has ended; `false` if `recording` is not one of voicemail.
     pub(crate) fn voicemail_recorded(
         &mut self,
         now: Now,
@@ -93,8 +93,8 @@ impl Switch {
         true
     }
 
-    /// Whether the voicemail of an extension takes a call that came to nothing for this cause (S73). Where it was `diverted`, the number that
-    /// it was sent on to may have failed in more ways than a phone can.
+    /// Whether the voicemail of an extension takes a call that failed with this cause (S73). A `diverted` call may also have failed with a cause that
+    /// concerns only the number it was forwarded to.
     pub(crate) fn voicemail_takes(extension: &Extension, cause: Cause, diverted: bool) -> bool {
         let phone = matches!(
             cause,
@@ -120,13 +120,13 @@ impl Switch {
         extension.voicemail_enabled && (phone || diverted && number)
     }
 
-    /// A phone that agreed on no telephone-event may still press keys: as INFO, or as tones.
+    /// How to expect DTMF: telephone-events if negotiated. Otherwise detect in-band tones; INFO is accepted in any case.
     pub(crate) fn keys_come_as(leg: &Leg) -> DtmfMode {
         let events = leg.stream.negotiated.as_ref().is_some_and(|agreed| agreed.dtmf.is_some());
         if events { DtmfMode::Events } else { DtmfMode::Tones }
     }
 
-    /// A media event that concerns voicemail.
+    /// Dispatch a media event of voicemail.
     pub(crate) fn voicemail_event(&mut self, now: Now, event: MediaEvent, out: &mut Vec<Output>) {
         match event {
             MediaEvent::Digit { stream, digit, millis } => {

@@ -1,4 +1,4 @@
-//! Where the switch leads inputs to the parts that they concern. Only this folder and `switch.rs` know calls, MWI and registrar together.
+//! Dispatch of inputs to the parts of the switch. Only this module and `switch.rs` access calls, MWI and registrar together.
 
 mod commands;
 mod directory;

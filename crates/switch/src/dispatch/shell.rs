@@ -1,4 +1,4 @@
-//! Answers of the shell: files, prompts, settings and DNS.
+//! Results of asynchronous requests to the shell: files, prompts, settings and DNS.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::trunk::lookup::Purpose;
 use crate::voicemail::{Clip, IvrEvent, PromptSet, VoicemailSession};
 
 impl Switch {
-    /// What the shell was asked to read. `false` where it was somebody else's.
+    /// The audio of an announcement was read; `false` if the call does not wait for this token.
     pub(crate) fn announcement_fetched(
         &mut self,
         now: Now,
@@ -32,7 +32,7 @@ impl Switch {
         true
     }
 
-    /// All has been said. `false` where this stream had nothing to say.
+    /// Playback has finished; `false` if no announcement was playing on this stream.
     pub(crate) fn said(&mut self, now: Now, stream: StreamId, out: &mut Vec<Output>) -> bool {
         let Some((key, index)) = self.core.index.stream_of(stream) else { return false };
         let speaks = |call: &Call| matches!(call.phase, Phase::Announcing(to) if to == index);
@@ -43,7 +43,7 @@ impl Switch {
         over
     }
 
-    /// The message lies in the mailbox, or could not be put there.
+    /// The result of storing an announcement in a mailbox.
     pub(crate) fn deposited(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
         let expected = self.core.index.expected(token);
         let Some(key) = expected.filter(|key| self.calls.get(*key).is_some_and(|call| call.announces(token)))
@@ -61,20 +61,20 @@ impl Switch {
         }
     }
 
-    /// The shell has written a setting, or could not.
+    /// The result of storing a setting.
     pub(crate) fn setting_changed(&mut self, now: Now, token: u64, done: bool, out: &mut Vec<Output>) {
         if let Some(key) = self.core.index.expected(token) {
             self.on_call(now, key, out, |call, cx| call.setting_changed(cx, done));
         }
     }
 
-    /// The DNS has answered.
+    /// A DNS answer: continue all lookups that wait for it.
     pub(crate) fn resolved(&mut self, now: Now, token: u64, answer: &Answer, out: &mut Vec<Output>) {
         let lookups = self.core.trunks.answered(token);
         self.do_in_parts(now, Task::Resolved { lookups, answer: answer.clone() }, out);
     }
 
-    /// What the DNS has said, to one of the lookups that waited for it.
+    /// Hand a DNS answer to one of the lookups that wait for it.
     pub(crate) fn lookup_answered(&mut self, now: Now, id: LookupId, answer: &Answer, out: &mut Vec<Output>) {
         let done = self.core.trunks.take_answer(now.instant, id, answer, out);
         self.looked_up(now, done, out);
@@ -97,13 +97,13 @@ impl Switch {
         }
     }
 
-    /// The prompts are there: whoever waits for them is spoken to.
+    /// The prompts are decoded: start speaking in the calls that wait for them.
     pub(crate) fn prompts_are_read(&mut self, now: Now, prompts: Arc<PromptSet>, out: &mut Vec<Output>) {
         (self.core.prompts, self.core.prompts_read) = (prompts, true);
         self.do_in_parts(now, Task::Speak, out);
     }
 
-    /// A file was read.
+    /// The result of reading an audio file.
     pub(crate) fn fetched(&mut self, now: Now, token: u64, clip: Option<Clip>, out: &mut Vec<Output>) {
         let Some(key) = self.core.index.expected(token) else { return };
         if self.announcement_fetched(now, (key, token), clip.as_ref(), out) {

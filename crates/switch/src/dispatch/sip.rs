@@ -1,4 +1,4 @@
-//! Requests and responses outside of calls, and events of sessions, led to the part that they concern.
+//! Dispatch of session events and of requests and responses outside sessions.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Switch {
         out: &mut Vec<Output>,
     ) {
         let Some((key, index)) = self.core.leg_of(session) else {
-            return; // a leg of before a crash, which is only being told goodbye
+            return; // a leg restored after a crash, which is only ended with BYE
         };
         match event {
             SessionEvent::Progress { status, sdp, .. } => {
@@ -64,7 +64,7 @@ impl Switch {
         }
     }
 
-    /// A phone has registered: it joins the calls that wait for it.
+    /// A phone has registered: add its contact to the calls that wait for flow recovery (RFC 5626).
     pub(crate) fn on_flow_recovered(&mut self, now: Now, username: &str, out: &mut Vec<Output>) {
         let calls = self.core.index.returning_to(username);
         if calls.is_empty() {
@@ -75,7 +75,7 @@ impl Switch {
         }
     }
 
-    /// A phone has registered: the calls that wait for it, or for any of its owner's, look again.
+    /// A phone has registered: the calls that wait for it, or for any device of its owner, select a device again.
     pub(crate) fn device_registered(&mut self, now: Now, username: &Arc<str>, out: &mut Vec<Output>) {
         if self.core.index.waiting() == 0 {
             return;
@@ -96,7 +96,7 @@ impl Switch {
             Method::Invite => self.invite(now, request, out),
             Method::Options => self.core.options(now, &request),
             Method::Ack | Method::Cancel => {}
-            // Everything else proves who it is before it learns that we do not do it (security.md row 14).
+            // All other methods authenticate first, so that a stranger does not learn which ones are supported.
             Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
                 let refusal = Rejection::status(481).why("there is no such call");
                 self.core.refuse_authenticated(now, &request, &refusal);
@@ -124,10 +124,10 @@ impl Switch {
         }
     }
 
-    /// A request within a call from another host than its phone: whoever proves to be that phone's owner is the phone, moved; all others
-    /// have read the tags somewhere.
+    /// An in-dialog request from another source than the peer's. If it authenticates as the same user, the phone has moved; otherwise the sender has
+    /// merely learned the dialog's tags, and is refused.
     pub(crate) fn on_source_changed(&mut self, now: Now, session: SessionId, request: Incoming) {
-        // A carrier is known by its addresses, and has several.
+        // A carrier has several addresses and is identified by them.
         match self.is_from_trunk(session, &request.hop) {
             Some(true) => {
                 self.core.endpoint.accept_source(now, session, request, &mut self.core.sip_out);
@@ -152,7 +152,7 @@ impl Switch {
         }
     }
 
-    /// Max-Forwards of a request that we pass on, less one.
+    /// Max-Forwards for the outgoing request: the received value less one.
     pub(crate) fn hops_left(request: &Incoming) -> u8 {
         match request.message.number(HeaderName::MaxForwards) {
             Some(Ok(hops)) => hops.saturating_sub(1).min(70) as u8,
@@ -181,7 +181,7 @@ impl Switch {
         }
     }
 
-    /// Whether a request within a call comes from the trunk that carries it, though from another of its addresses.
+    /// Whether an in-dialog request comes from another address of the trunk that carries the leg; `None` if the leg is not a trunk leg.
     pub(crate) fn is_from_trunk(&self, session: SessionId, hop: &Hop) -> Option<bool> {
         let (key, index) = self.core.leg_of(session)?;
         let call = self.calls.get(key)?;

@@ -1,4 +1,4 @@
-//! What is due at a tick, and work that is too long for one input.
+//! Timers handled by a tick, and long tasks that are split over several inputs.
 
 use base::Now;
 use model::Cause;
@@ -10,7 +10,7 @@ use crate::trunk::Alarm;
 use crate::{Output, State};
 
 impl Switch {
-    /// Do what has many parts: some of them now.
+    /// Queue a task that is too long for one input, and do its first steps.
     pub(crate) fn do_in_parts(&mut self, now: Now, task: Task, out: &mut Vec<Output>) {
         if self.backlog.tasks.is_empty() {
             self.backlog.since = now.instant;
@@ -19,7 +19,7 @@ impl Switch {
         self.work_off(now, out);
     }
 
-    /// Do a bounded part of what is left.
+    /// Do a bounded number of steps of the queued tasks.
     pub(crate) fn work_off(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..BACKLOG_BATCH {
             let Some(task) = self.backlog.tasks.pop_front() else { return };
@@ -29,7 +29,7 @@ impl Switch {
         }
     }
 
-    /// One part of a task; what is left of it.
+    /// Do one step of a task; returns the rest, or `None` when it is done.
     fn step(&mut self, now: Now, task: Task, out: &mut Vec<Output>) -> Option<Task> {
         match task {
             Task::Release { after, until, cause } => {
@@ -62,7 +62,7 @@ impl Switch {
         }
     }
 
-    /// Tell of levels that were reached, and end the calls of users whose day is used up.
+    /// Report usage levels that were reached, and end the calls of users over their daily limit.
     pub(crate) fn meters_due(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
             let Some(user) = self.core.usage.next_due(now) else { return };
@@ -76,7 +76,7 @@ impl Switch {
         }
     }
 
-    /// The beeps that are due.
+    /// Play the recording beeps that are due.
     pub(crate) fn beeps(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
             if self.core.recordings.beeps.first().is_none_or(|(due, _)| *due > now.instant) {
@@ -90,7 +90,7 @@ impl Switch {
         }
     }
 
-    /// Ring what is due.
+    /// Handle the trunk alarms that are due.
     pub(crate) fn trunk_alarms(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..TICK_BATCH {
             let Some(alarm) = self.core.trunks.due(now.instant) else { return };
