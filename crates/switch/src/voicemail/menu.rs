@@ -20,7 +20,7 @@ const FIRST_DIGIT: Duration = Duration::from_secs(10);
 /// Number of consecutive timeouts without a digit at which the call ends. Before that the menu is repeated.
 const PATIENCE: u8 = 2;
 
-/// What the digits being collected are.
+/// Kind of number being collected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asked {
     Number,
