@@ -1,4 +1,4 @@
-//! What would make one input too long: it is done a bounded part at a time, the first at once and each next one with the next tick.
+//! Backlog: work too large for one input. A bounded part of it is done at once, and another one with each tick.
 
 use std::collections::VecDeque;
 
@@ -6,22 +6,22 @@ use base::Instant;
 use model::{CallId, Cause};
 use sip::resolve::{Answer, LookupId};
 
-/// Something that is left to do.
+/// A task, with the state of its progress.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Release all calls up to `until`; those up to `after` are done.
+    /// Release all calls with ids in (`after`, `until`].
     Release { after: Option<CallId>, until: CallId, cause: Cause },
-    /// The same of those with a stream on a media worker that has ended.
+    /// Release the calls with ids in (`after`, `until`] that have a stream on a media worker that has ended.
     ReleaseWorker { worker: u8, after: Option<CallId>, until: CallId },
-    /// Release the click-to-calls that wait for a device, while the SIP side goes down.
+    /// Release click-to-calls that wait for a device to register, while the SIP side is stopping.
     ReleaseWaiting,
-    /// The prompts are there: speak to those who wait for them.
+    /// The prompt audio has been decoded: start the voicemail sessions that wait for it.
     Speak,
-    /// Tell lookups what the DNS said to a question of all of them.
+    /// Pass a DNS answer to the lookups that asked this question.
     Resolved { lookups: VecDeque<LookupId>, answer: Answer },
 }
 
-/// See the module.
+/// Tasks in progress, first in first out.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) tasks: VecDeque<Task>,

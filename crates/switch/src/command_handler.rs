@@ -1,4 +1,4 @@
-//! What the API, the CLI and the scheduler ask, and the answers.
+//! Read-only commands of the API, the CLI and the scheduler, and the end of draining.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use base::Now;
 use crate::{Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
 
 impl Core {
-    /// Whether phones are there and in calls.
+    /// Whether each user name has a registered device, and whether it is in a call.
     pub(crate) fn presence(&self, now: Now, usernames: &[Arc<str>]) -> Vec<Presence> {
         let of = |name: &Arc<str>| Presence {
             registered: self.location.is_registered(now.instant, name),
@@ -18,7 +18,7 @@ impl Core {
         usernames.iter().map(of).collect()
     }
 
-    /// Close the listeners once the last call has said its last word and its recording is closed.
+    /// While draining: close the listeners once there are no calls, no open recordings and no pending unregistrations at carriers.
     pub(crate) fn drained(&mut self, out: &mut Vec<Output>) {
         let over = || self.index.len() == 0 && self.recordings.is_empty() && !self.trunks.is_unregistering();
         if self.state == State::Draining && over() {

@@ -1,7 +1,7 @@
-//! Feature codes: what an extension's owner dials to change its settings, to hide its number, or to call back.
+//! Feature codes: dialled to change the settings of an extension, to hide the caller's number, or to call back.
 //!
-//! The exchange decides what a code means and whether it may be; a setting itself is written by the shell, by the way that the API writes it
-//! ([`Output::Setting`]). The caller waits meanwhile, and hears two rising tones for something that is on now, two falling ones for off.
+//! The switch parses the code and checks the permission. The shell writes the setting, in the same way as the API ([`Output::Setting`]). The caller
+//! waits for the result, then hears two rising tones (switched on) or two falling tones (switched off).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,25 +18,25 @@ use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, Tr
 use crate::Output;
 use crate::call::{LegState, Phase};
 
-/// How long the shell may take to write a setting.
+/// Timeout for [`crate::Input::SettingChanged`].
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a phone may take to play the tones.
+/// Margin after the length of the confirmation tones after which the call ends without a playback report.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What is dialled for each feature; an empty code switches its feature off.
+/// Code of each feature; an empty code disables its feature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FeatureCodes {
-    /// Forward all calls, to the number that follows, or to the one that was set before.
+    /// Unconditional call forwarding on: to the number that follows the code or, without one, to the number set before.
     pub forward_on: String,
-    /// Forward none any more.
+    /// Call forwarding off.
     pub forward_off: String,
-    /// Do not disturb.
+    /// Do not disturb on.
     pub do_not_disturb_on: String,
-    /// Calls are welcome again.
+    /// Do not disturb off.
     pub do_not_disturb_off: String,
-    /// Call the number that follows, and do not show one's own.
+    /// Call the number that follows the code, with the caller's number hidden.
     pub hide_number: String,
-    /// Call whoever called last.
+    /// Call the last caller.
     pub call_back: String,
 }
 
@@ -53,20 +53,20 @@ impl Default for FeatureCodes {
     }
 }
 
-/// What somebody dialled who dialled a code.
+/// Feature that a dialled text asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Feature {
-    /// To this number; to the one that was set before where it is empty.
+    /// Forward to this number; empty: to the number set before.
     ForwardOn(String),
     ForwardOff,
     DoNotDisturb(bool),
-    /// Call this number.
+    /// Call this number with the caller's number hidden.
     Hide(String),
     CallBack,
 }
 
 impl FeatureCodes {
-    /// The feature that a dialled text asks for. Where one code begins another, the longer one is meant.
+    /// Parse a dialled text. If several codes match, the longest one is used.
     fn read(&self, dialled: &str) -> Option<Feature> {
         let after = |code: &String| dialled.strip_prefix(code.as_str()).filter(|_| !code.is_empty());
         let alone = |code: &String| after(code).filter(|rest| rest.is_empty());
@@ -83,27 +83,27 @@ impl FeatureCodes {
     }
 }
 
-/// A setting that an extension's owner dialled.
+/// Change of a setting, requested by a feature code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SettingChange {
-    /// Whose setting.
+    /// Extension to change.
     pub extension: ExtensionId,
-    /// What it becomes.
+    /// The new setting.
     pub to: Setting,
-    /// Where the phone is, for the audit.
+    /// Source address of the phone, for the audit log.
     pub from: IpAddr,
-    /// The call that asked for it, for the audit.
+    /// Id of the call that dialled the code, for the audit log.
     pub call: CallId,
 }
 
-/// See [`SettingChange`].
+/// New value of a setting, see [`SettingChange`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Setting {
-    /// All calls go to this number.
+    /// Forward all calls to this number.
     ForwardTo(DialledNumber),
-    /// No call is forwarded.
+    /// Disable call forwarding.
     ForwardOff,
-    /// Whether calls are refused as unwanted.
+    /// Do not disturb: whether all calls are refused.
     DoNotDisturb(bool),
 }
 
@@ -117,30 +117,31 @@ impl Setting {
     }
 }
 
-/// What is known of features in use.
+/// State of the features.
 #[derive(Debug, Default)]
 pub(crate) struct Features {
-    /// Settings that calls ask for, from their beginning until the shell has answered.
+    /// Setting that a call asks for, from its start until its end.
     wishes: BTreeMap<CallId, Setting>,
-    /// Who called each user name last; `None` where the number was hidden.
+    /// Number of the last caller of each user name; `None` if it was hidden.
     last_callers: BTreeMap<Arc<str>, Option<DialledNumber>>,
 }
 
-/// What became of a dialled text.
+/// Result of parsing a dialled text.
 pub(crate) struct Read {
-    /// What is dialled in its place.
+    /// Number to look up in the dial plan.
     pub(crate) dialled: String,
-    /// Where it leads, where that is not for the dial plan to say.
+    /// Route that replaces the look-up in the dial plan.
     pub(crate) route: Option<Route>,
-    /// The setting that it asks for.
+    /// Setting to change.
     pub(crate) setting: Option<Setting>,
-    /// The caller's number is not shown.
+    /// Whether the caller's number is hidden.
     pub(crate) hidden: bool,
-    /// Why.
+    /// Trace step that explains the result.
     pub(crate) trace: Option<TraceStep>,
 }
 
-/// Silence that lets the phone open its ears, then two tones of a fifth of a second: rising for on, falling for off.
+/// Confirmation tones, at 8 kHz: 300 ms of silence for the set-up of the media path, then two tones of 200 ms (440 and 660 Hz), rising for on,
+/// falling for off.
 fn confirmation(on: bool) -> Arc<[i16]> {
     const TONE: usize = 1_600;
     let tone = |hertz: f32| {
@@ -182,7 +183,7 @@ impl Call {
         self.set_timer(cx, cx.now.instant + length + GRACE);
     }
 
-    /// The call has begun: ask the shell for the setting.
+    /// The call has started: ask the shell to write its setting.
     pub(crate) fn change_setting(&mut self, cx: &mut Cx<'_>) {
         let (id, leg) = (self.record.id.clone(), self.leg(0));
         let extension = self.routing.visited_extensions.first().cloned();
@@ -190,7 +191,7 @@ impl Call {
             leg.filter(|leg| leg.state == LegState::Trying).map(|leg| leg.hop.remote.ip().to_canonical());
         let to = cx.core.features.wishes.get(&id).cloned();
         let (Some(extension), Some(from), Some(to)) = (extension, from, to) else {
-            // Forwarded to a code: nobody there could hear that it was done.
+            // The call was forwarded to a feature code: the confirmation could not be played to the owner.
             return self.release(cx, Cause::Refused);
         };
         let token = cx.core.rng.u64();
@@ -202,7 +203,7 @@ impl Call {
         self.set_timer(cx, cx.now.instant + PATIENCE);
     }
 
-    /// A call reaches an extension: it can be called back.
+    /// A call reaches an extension: store its caller as the last one, for call back.
     pub(crate) fn remember_caller(&mut self, cx: &mut Cx<'_>, username: &Arc<str>) {
         let number = DialledNumber::parse(&self.record.from_number).ok().filter(|_| !self.routing.hidden);
         cx.core.features.last_callers.insert(Arc::clone(username), number);
@@ -210,7 +211,7 @@ impl Call {
 }
 
 impl Core {
-    /// Read what a phone dialled.
+    /// Parse a dialled text for a feature code; without one it is returned unchanged.
     pub(crate) fn read_feature(&self, caller: &Credential, dialled: String) -> Read {
         let plain = Read { dialled, route: None, setting: None, hidden: false, trace: None };
         let Some(feature) = self.config.features.read(&plain.dialled) else { return plain };
@@ -266,7 +267,8 @@ impl Core {
         }
     }
 
-    /// Where all calls of an extension may be forwarded to, as its owner dialled it.
+    /// Target of unconditional forwarding: the dialled number or, if empty, the number set before. Errors: [`Cause::BadNumber`],
+    /// [`Cause::ForwardingLoop`], or the refusal of the dial plan for a forwarded call.
     fn forward_target(&self, extension: &Extension, number: &str) -> Result<DialledNumber, Cause> {
         let number = match number {
             "" => extension.forwarding.number.clone().ok_or(Cause::BadNumber)?,
@@ -282,14 +284,14 @@ impl Core {
         }
     }
 
-    /// A call is about to begin that asks for a setting.
+    /// Store the setting that a new call asks for.
     pub(crate) fn wish_setting(&mut self, call: &CallId, setting: Option<Setting>) {
         if let Some(setting) = setting {
             self.features.wishes.insert(call.clone(), setting);
         }
     }
 
-    /// A call is over: what it wished is done or not.
+    /// Remove the setting that an ended call asked for, written or not.
     pub(crate) fn forget_wish(&mut self, call: &CallId) {
         self.features.wishes.remove(call);
     }

@@ -1,7 +1,7 @@
-//! The SIP ladder of a call: every message that was received and sent, in order, kept as one compressed blob when the call is over.
+//! SIP ladder of a call: all messages received and sent, in order, stored as one compressed blob when the call ends.
 //!
-//! Blobs stay in the database for years, so every version that was ever written is read (golden files in `tests/golden`): version 2 is the
-//! mark, then LZ4 of MessagePack with names; version 1 had no mark and was positional.
+//! Blobs stay in the database for years, so every version is readable (golden files in `tests/golden`). Version 2: magic bytes, version byte, LZ4 of
+//! MessagePack with field names. Version 1: LZ4 of postcard (positional), without magic bytes.
 
 use std::net::SocketAddr;
 
@@ -11,29 +11,29 @@ use sip::Hop;
 
 use crate::limits;
 
-/// One message of a ladder. Credentials in it are blotted out.
+/// One message of a ladder, with credentials redacted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rung {
-    /// When.
+    /// Time at which the message was received or sent.
     pub at: Timestamp,
-    /// Whether we sent it (else we received it).
+    /// `true` if this server sent it, `false` if it received it.
     pub sent: bool,
-    /// `UDP`, `TCP`, ….
+    /// Transport: `UDP`, `TCP`, ….
     pub transport: String,
-    /// Our address.
+    /// Address of this server.
     pub local: SocketAddr,
-    /// The peer's address.
+    /// Address of the peer.
     pub remote: SocketAddr,
-    /// The message.
+    /// Text of the message; invalid UTF-8 is replaced.
     pub text: String,
 }
 
-/// Begins a blob. As the length that version 1 began with it would be beyond every limit.
+/// Magic bytes at the start of a blob. Read as part of the length prefix of version 1 they would exceed the size limit.
 const MARK: [u8; 3] = *b"LAD";
-/// Stands behind the mark.
+/// Format version, the byte after the magic bytes.
 const VERSION: u8 = 2;
 
-/// A [`Rung`] of version 1, which knew its fields by their order. It must never change.
+/// [`Rung`] of version 1, which was encoded by field order. It must never change.
 #[derive(Deserialize)]
 struct RungV1 {
     at: Timestamp,
@@ -44,7 +44,7 @@ struct RungV1 {
     text: String,
 }
 
-/// Read a blob that the journal carried; `None` where it is damaged, or of a version that is not known yet.
+/// Decode a blob; `None` if it is damaged, or of an unknown version.
 pub fn decode(blob: &[u8]) -> Option<Vec<Rung>> {
     match blob.strip_prefix(&MARK) {
         Some([VERSION, packed @ ..]) => rmp_serde::from_slice(&unpack(packed)?).ok(),
@@ -79,7 +79,7 @@ struct Mark {
     end: usize,
 }
 
-/// A ladder that is being written: one buffer for all messages, so that a call pins none of the receive buffers.
+/// Ladder of a live call: one buffer for all messages, so that it holds no reference to receive buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Ladder {
     text: Vec<u8>,
@@ -122,13 +122,13 @@ impl Ladder {
     }
 }
 
-/// Blot out what proves a password: a reader of the ladder must not be able to guess it off line.
+/// Redact `Authorization` and `Proxy-Authorization`: a digest response would allow an offline attack on the password.
 fn blot(message: &str) -> String {
     let mut clean = String::with_capacity(message.len());
     let mut secret = false;
     for line in message.split_inclusive('\n') {
         if secret && line.starts_with([' ', '\t']) {
-            continue; // the line is folded
+            continue; // folded header line
         }
         let name = line.split(':').next().unwrap_or_default().trim_end();
         secret = ["authorization", "proxy-authorization"].iter().any(|s| name.eq_ignore_ascii_case(s));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(decode(b"garbage"), None);
     }
 
-    /// The blobs that the golden files hold.
+    /// Ladder stored in the golden files.
     fn golden() -> Ladder {
         let (local, remote) = ("192.0.2.1:5060".parse().unwrap(), "[2001:db8::1]:40000".parse().unwrap());
         let tcp = Hop { transport: Transport::Tcp, listener: 1, local, remote, flow: Flow::default() };

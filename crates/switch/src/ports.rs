@@ -1,20 +1,20 @@
-//! The RTP ports that media workers have bound and nobody uses.
+//! Pool of free RTP ports that the media workers have bound.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::Listener;
 
-/// A port that was handed out, and where it lives.
+/// An allocated RTP port, with the media worker that has bound it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Port {
     pub(crate) worker: u8,
     pub(crate) number: u16,
 }
 
-/// Free ports by listener and worker, oldest first: a port rests as long as it can before it is used again.
+/// Free ports by listener and worker. First in, first out, so that a port is unused as long as possible before it is allocated again.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    /// Of each listener, the first one on the same address: RTP ports belong to addresses.
+    /// For each listener, the index of the first listener with the same IP address: RTP ports are bound per address.
     first: Vec<u16>,
     free: BTreeMap<(u16, u8), VecDeque<u16>>,
 }
@@ -37,12 +37,13 @@ impl Ports {
         self.free.entry((listener, worker)).or_default().extend(ports);
     }
 
-    /// The ports of a worker that ended are no longer bound.
+    /// Remove the ports of a worker that has ended.
     pub(crate) fn forget(&mut self, worker: u8) {
         self.free.retain(|(_, of), _| *of != worker);
     }
 
-    /// A port on the listener's address: on `worker` where the call already lives on one, else on the one with the most free ports.
+    /// Allocate a port on the listener's address: of `worker` if the call already has one, else of the worker with the most free ports. `None` if
+    /// there is no free port.
     pub(crate) fn take(&mut self, listener: u16, worker: Option<u8>) -> Option<Port> {
         let listener = self.listener(listener);
         let key = match worker {

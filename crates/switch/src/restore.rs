@@ -1,4 +1,4 @@
-//! After a crash: bindings are back, and the phones of calls that were up are told goodbye.
+//! Recovery after a crash: bindings are restored, calls that were up are ended with BYE and a CDR.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::location::{Contact, transport_of};
 use crate::out_of_dialog::reason_line;
 use crate::{OpenCall, Output};
 
-/// Put into a record what the journal says of its legs: it was opened before they were answered.
+/// Add the answered legs from the journal to a call record, which was written when the call started.
 fn take_up(record: &mut CallRecord, mut legs: Vec<DialogSnapshot>) {
     legs.sort_by_key(|leg| leg.place);
     for leg in legs {
         let (Some(place), Some(known)) = (leg.place, leg.record) else { continue };
         match record.legs.get_mut(place as usize) {
             Some(there) if there.sip_call_id == known.sip_call_id => *there = *known,
-            // Those before it that nobody answered are not in the journal.
+            // Earlier legs without answer are not in the journal, so `place` may differ from the index.
             Some(_) | None => record.legs.push(*known),
         }
     }
@@ -40,11 +40,11 @@ impl Core {
         for binding in bindings {
             match Contact::restore(binding, &self.config, now) {
                 Some(contact) => {
-                    // No longer than a phone may ask for: the wall clock may have been set back meanwhile.
+                    // At most the maximum expiry, because the wall clock may have been set back in the meantime.
                     let longest = now.instant + self.config.max_expires;
                     let contact = Contact { expires: contact.expires.min(longest), ..contact };
                     if contact.hop.transport.is_reliable() {
-                        self.location.flow_closed(contact.hop.flow); // it died with the process
+                        self.location.flow_closed(contact.hop.flow); // the connection was closed with the process
                     }
                     aors.entry(&binding.username).or_default().push(contact);
                 }
@@ -63,7 +63,7 @@ impl Core {
         }
     }
 
-    /// What users have spent today is known again. Calls that were up outside are over by now, like their records.
+    /// Restore the outbound usage of the day. Outbound calls that were up at the crash are ended, like their call records.
     pub(crate) fn restore_meters(
         &mut self,
         now: Now,
@@ -72,7 +72,7 @@ impl Core {
         out: &mut Vec<Output>,
     ) {
         for time in times.iter_mut().filter(|time| time.until.is_none()) {
-            // A carrier ends what lasts too long, whoever is there to hear it.
+            // At most the maximum call duration: a carrier ends longer calls even while this server is down.
             let longest = time.since + self.config.call_duration;
             time.until = Some(alive.unwrap_or(time.since).min(longest).max(time.since));
             out.push(Output::Journal(Record::Noted(CallEvent::Outside(time.clone()))));
@@ -80,8 +80,8 @@ impl Core {
         self.usage.restore(now, &times);
     }
 
-    /// A call that was up when the process died: BYE to both phones, and its one CDR. It has lasted until the last sign of life, and not
-    /// until now: a night down is not a call of a night.
+    /// End a call that was open when the process crashed: BYE to both phones, and its CDR. It ends at `alive`, the last sign of life in the journal,
+    /// and not now, so that the downtime is not counted.
     fn close_crashed_call(
         &mut self,
         now: Now,
@@ -116,11 +116,11 @@ impl Core {
     fn send_bye(&mut self, now: Now, leg: &DialogSnapshot) {
         let transport = transport_of(leg.transport);
         let Some(listener) = self.config.listener_at(leg.listener, transport, leg.local) else {
-            return; // nothing of ours can reach it any more
+            return; // no configured listener has this transport and local address
         };
         let hop = Hop { transport, listener, local: leg.local, remote: leg.remote, flow: Flow::default() };
         if hop.transport.is_reliable() && !self.is_carriers_host(leg.remote) {
-            return; // its connection died with the process; the phone comes back by registering
+            return; // the connection was closed with the process; the phone registers again
         }
         if let Some(session) = self.endpoint.restore_dialog(now, &leg.dialog, hop) {
             let mut lines = std::mem::take(&mut self.lines);

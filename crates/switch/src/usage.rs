@@ -1,8 +1,8 @@
-//! What users may spend on the outside: so many calls begun in a minute, so many minutes in a day (security.md row 7). The office has no
-//! price list; minutes are what it can count honestly. Calls for help never come here.
+//! Outbound usage limits per user: calls started per minute, and minutes per day. There is no price list, so the limits count calls and minutes.
+//! Emergency calls are not counted.
 //!
-//! A minute that is used up refuses the next call. A day that is used up ends the calls that are on as well: whoever stole a password
-//! opens fifty at once, and a cap that only the next call feels would be exceeded by hours.
+//! Over the limit per minute, the next call is refused. Over the limit per day, active calls are ended as well: an attacker with a stolen password
+//! starts fifty calls at once, and a limit that applies only to the next call would be exceeded by hours.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,20 +14,20 @@ use model::{CallId, Cause, UserId};
 
 use crate::call::CallKey;
 
-/// Shares of the day's minutes that are told of, in hundredths.
+/// Shares of the daily minutes that are reported, in percent.
 const LEVELS: [u8; 3] = [50, 80, 100];
 const MINUTE: Duration = Duration::from_secs(60);
-/// A clock that is set back by less does not begin another day.
+/// A wall clock set back by less than this does not start another day.
 const SET_BACK: Duration = Duration::from_secs(3600);
 
-/// What one user may spend on the outside.
+/// Limits of outbound calls, for each user.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OutboundLimits {
-    /// Calls that may begin within any minute; no limit where 0.
+    /// Maximum number of calls started within any 60 s; 0 = unlimited.
     pub calls_per_minute: u32,
-    /// Minutes a day of all calls together; no limit where 0.
+    /// Maximum minutes per day, summed over all calls; 0 = unlimited.
     pub minutes_per_day: u32,
-    /// Whose midnight begins a day.
+    /// Time zone in which a day starts at midnight.
     pub zone: Zone,
 }
 
@@ -38,27 +38,27 @@ impl Default for OutboundLimits {
 }
 
 impl OutboundLimits {
-    /// How long a share of the day's minutes is; `None` where they have no limit.
+    /// Duration of a share of the daily minutes, in percent; `None` if unlimited.
     fn share(&self, percent: u8) -> Option<Duration> {
         let whole = MINUTE.saturating_mul(self.minutes_per_day);
         (self.minutes_per_day > 0).then(|| whole.saturating_mul(u32::from(percent)) / 100)
     }
 }
 
-/// What one user has spent.
+/// Outbound usage of one user.
 #[derive(Debug, Default)]
 struct UserUsage {
-    /// The day that it speaks of: a meter of another day counts as empty when it is next looked at.
+    /// Start of the day that this usage belongs to; usage of another day is reset at the next access.
     day: Timestamp,
-    /// When calls of the last minute began.
+    /// Start times of the calls of the last minute.
     begun: VecDeque<Instant>,
-    /// Of that day, without what is on.
+    /// Time used on that day, without the active calls.
     used: Duration,
-    /// How many levels were told of.
+    /// Number of [`LEVELS`] reported.
     told: usize,
-    /// Calls that are on, and since when they count: their answer, or midnight.
+    /// Active calls, with the time from which they count: their answer, or midnight.
     on: BTreeMap<CallKey, Instant>,
-    /// When the next level may be reached.
+    /// Earliest time at which the next level can be reached.
     due: Option<Instant>,
 }
 
@@ -68,15 +68,15 @@ impl UserUsage {
     }
 }
 
-/// A call that is up outside.
+/// An answered outbound call.
 #[derive(Debug)]
 struct Running {
     time: OutboundCallTime,
-    /// When it was answered, by the clock that never jumps.
+    /// Time of the answer, by the monotonic clock.
     answered: Instant,
 }
 
-/// A share of the day's minutes that a user has reached.
+/// Report that a user has reached a share of the daily minutes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct LimitReached {
     pub(crate) user: UserId,
@@ -84,18 +84,18 @@ pub(crate) struct LimitReached {
     pub(crate) day: Timestamp,
 }
 
-/// All meters.
+/// Outbound usage of all users.
 #[derive(Debug)]
 pub(crate) struct OutboundUsage {
     limits: OutboundLimits,
     users: BTreeMap<UserId, UserUsage>,
-    /// Calls that are up outside.
+    /// Answered outbound calls.
     running: BTreeMap<CallKey, Running>,
-    /// When today began, and when it is over.
+    /// Start and end of the current day.
     day: (Timestamp, Timestamp),
-    /// When today began, by the clock that nobody sets.
+    /// Start of the current day, by the monotonic clock.
     midnight: Instant,
-    /// Whose next level may be reached when.
+    /// [`UserUsage::due`] of all users, in order of time.
     due: BTreeSet<(Instant, UserId)>,
 }
 
@@ -119,7 +119,7 @@ impl OutboundUsage {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Count what was spent before this start.
+    /// Add the usage of the current day from before the start of the process.
     pub(crate) fn restore(&mut self, now: Now, times: &[OutboundCallTime]) {
         self.turn(now);
         for time in times {
@@ -131,7 +131,7 @@ impl OutboundUsage {
         }
     }
 
-    /// Whether one more call of this user may go outside. It is counted.
+    /// Admit and count one more outbound call of a user. Errors: [`Cause::OutsideMinutesUsed`], [`Cause::CallRateLimit`].
     pub(crate) fn admit(&mut self, now: Now, user: &UserId) -> Result<(), Cause> {
         self.turn(now);
         let (share, most) = (self.limits.share(100), self.limits.calls_per_minute);
@@ -152,7 +152,7 @@ impl OutboundUsage {
         Ok(())
     }
 
-    /// A call was answered outside.
+    /// An outbound call was answered.
     pub(crate) fn begins(
         &mut self,
         now: Now,
@@ -169,9 +169,9 @@ impl OutboundUsage {
         time
     }
 
-    /// A call is over; `None` where it was not outside.
+    /// A call has ended; `None` if it was not an answered outbound call.
     pub(crate) fn ends(&mut self, now: Now, key: CallKey) -> Option<OutboundCallTime> {
-        let Running { mut time, answered } = self.running.remove(&key)?; // most calls are not among them
+        let Running { mut time, answered } = self.running.remove(&key)?; // most calls are not outbound
         self.turn(now);
         let meter = self.meter(&time.user);
         if let Some(since) = meter.on.remove(&key) {
@@ -182,12 +182,12 @@ impl OutboundUsage {
         Some(time)
     }
 
-    /// A user whose next level may be reached by now.
+    /// A user that may have reached the next level by now.
     pub(crate) fn next_due(&self, now: Now) -> Option<UserId> {
         self.due.first().filter(|(due, _)| *due <= now.instant).map(|(_, user)| user.clone())
     }
 
-    /// The levels that a user has reached since the last time. Each is told once a day.
+    /// The levels that a user has reached since the last query. Each level is reported once a day.
     pub(crate) fn reached(&mut self, now: Now, user: &UserId) -> Vec<LimitReached> {
         self.turn(now);
         let shares = LEVELS.map(|percent| (percent, self.limits.share(percent)));
@@ -205,14 +205,14 @@ impl OutboundUsage {
         reached
     }
 
-    /// The calls of a user whose day is used up.
+    /// Active calls of a user over the daily limit; empty if below it.
     pub(crate) fn over_limit(&self, now: Now, user: &UserId) -> Vec<CallKey> {
         let Some(meter) = self.users.get(user) else { return Vec::new() };
         let over = self.limits.share(100).is_some_and(|most| meter.total(now.instant) >= most);
         if over { meter.on.keys().copied().collect() } else { Vec::new() }
     }
 
-    /// A user's meter, as of today.
+    /// Usage of a user on the current day; created or reset as needed.
     fn meter(&mut self, user: &UserId) -> &mut UserUsage {
         let (day, midnight) = (self.day.0, self.midnight);
         if !self.users.contains_key(user) {
@@ -228,16 +228,16 @@ impl OutboundUsage {
         meter
     }
 
-    /// When to look at a user again: at the first moment at which the next level can be reached. One that was planned before midnight comes
-    /// too early at worst.
+    /// Plan the next check of a user, at the earliest time at which the next level can be reached. A check planned before midnight may come too
+    /// early, which has no effect.
     fn plan(&mut self, now: Now, user: &UserId) {
         let limits = self.limits.clone();
         let meter = self.meter(user);
-        // Where all levels are told, a call that rang while the day ran out has been answered: it ends at once.
+        // All levels are reported: a call answered after the limit was reached must end at once, so the share is 0 %.
         let percent = LEVELS.get(meter.told).copied().unwrap_or_default();
         let left = limits.share(percent).map(|share| share.saturating_sub(meter.total(now.instant)));
         let calls = meter.on.len() as u32;
-        // Rounded up: a moment too early would plan the same moment again.
+        // Rounded up: a check that comes too early would be planned again for the same time.
         let due =
             left.filter(|_| calls > 0).map(|left| now.instant + left / calls + Duration::from_micros(1));
         let before = std::mem::replace(&mut meter.due, due);
@@ -247,7 +247,7 @@ impl OutboundUsage {
         self.due.extend(due.map(|due| (due, user.clone())));
     }
 
-    /// A new day forgets what was spent on the last one, meter by meter when each is next looked at.
+    /// Advance to the current day. The usage of each user is reset at its next access.
     fn turn(&mut self, now: Now) {
         let (from, to) = self.day;
         let set_back = now.wall < from && from.since(now.wall) < SET_BACK;
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Now {
-        let base = 1_700_000_000_000_000 - 1_700_000_000_000_000 % 86_400_000_000; // a midnight of UTC
+        let base = 1_700_000_000_000_000 - 1_700_000_000_000_000 % 86_400_000_000; // midnight UTC
         Now {
             instant: Instant::from_micros(seconds * 1_000_000),
             wall: Timestamp::from_micros(base + seconds as i64 * 1_000_000),
@@ -285,7 +285,7 @@ mod tests {
     fn no_minute_sees_more_calls_than_it_may() {
         let (mut usage, ana) = usage(3, 0);
         let admitted: Vec<u64> = (0..130).filter(|n| usage.admit(at(*n), &ana).is_ok()).collect();
-        assert_eq!(admitted, [0, 1, 2, 60, 61, 62, 120, 121, 122]); // security.md row 7
+        assert_eq!(admitted, [0, 1, 2, 60, 61, 62, 120, 121, 122]);
         assert_eq!(usage.admit(at(130), &ana), Err(Cause::CallRateLimit));
         assert_eq!(usage.admit(at(130), &UserId::parse("eva").unwrap()), Ok(()), "each user has his own");
     }

@@ -1,4 +1,4 @@
-//! Which instants are due, and which have passed while nobody was there.
+//! Calendar of recurring calls: due instants, and misfires (instants that passed while no server ran).
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use super::{BATCH, GRACE, Output, Scheduler};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) call: Arc<RecurringCall>,
-    /// `None` where it is switched off.
+    /// `None` if the call is disabled or has no further instant.
     pub(super) next: Option<Timestamp>,
 }
 
 impl Scheduler {
-    /// Compare the directory with the plans; those that did not change keep their next instant.
+    /// Update the plans from the directory. An unchanged plan keeps its next instant.
     pub(super) fn plan(&mut self, directory: Directory) {
         if self.directory.has_recurring_calls_of(&directory) {
-            self.directory = directory; // most changes are about something else
+            self.directory = directory; // no recurring call has changed, as with most directory changes
             return;
         }
         self.plans.retain(|id, plan| {
@@ -57,7 +57,7 @@ impl Scheduler {
         self.plans.insert(id.clone(), Plan { call: Arc::clone(call), next });
     }
 
-    /// Take what is due out of the calendar.
+    /// Remove due instants from the calendar, at most [`BATCH`], and create their runs.
     pub(super) fn take_due(&mut self, now: Now, out: &mut Vec<Output>) {
         for _ in 0..BATCH {
             let Some((due, id)) = self.calendar.first().cloned() else { return };
@@ -79,7 +79,7 @@ impl Scheduler {
     fn due(&mut self, now: Now, call: &RecurringCall, due: Timestamp, is_last: bool, out: &mut Vec<Output>) {
         let key = (call.id.clone(), due);
         if self.runs.contains_key(&key) {
-            return; // a row of an earlier life
+            return; // recovered from a previous run of this node
         }
         let late = now.wall.since(due) > GRACE;
         let now_instead = late && is_last && call.misfire == Misfire::RunOnce;
@@ -112,7 +112,7 @@ impl Scheduler {
         }
     }
 
-    /// The recurring call of a row, where it is still the one that was due then.
+    /// The recurring call of an occurrence, if it is enabled and was valid at `due` in its present form.
     pub(super) fn still_wanted(&self, id: &RecurringCallId, due: Timestamp) -> Option<&Arc<RecurringCall>> {
         self.plans.get(id).map(|plan| &plan.call).filter(|call| call.enabled && call.since < due)
     }

@@ -1,8 +1,8 @@
-//! The scheduler of recurring calls: which instants are due, who dials them, and what follows (S81, S85, S86).
+//! Scheduler of recurring calls: due instants, claims between nodes, dialling, retries and misfires (S81, S85, S86).
 //!
-//! A state machine beside the exchange, not inside it: it speaks with the store and with the exchange through its shell, and each of its
-//! questions is answered once. Its promise: an instant is dialled at most once per attempt, and is never forgotten. It is kept by the
-//! order of things: a row that names the call is committed before the exchange is asked for that call.
+//! A state machine without I/O, separate from the switch: the shell carries out its requests to the store and to the switch, and answers each one
+//! exactly once. Guarantee: an occurrence is dialled at most once per attempt, and never lost. The row that contains the call id is committed
+//! before the switch is asked for that call.
 
 mod calendar;
 mod recovery;
@@ -19,140 +19,140 @@ use crate::Originate;
 use calendar::Plan;
 use run::{Run, Step};
 
-/// What is never later than this may still be dialled (S85).
+/// Maximum delay after its planned time at which an attempt may still start (S85).
 pub const GRACE: Duration = Duration::from_mins(5);
-/// A call that is dialled has an outcome by then: every phone has rung as long as it may.
+/// Lease of an occurrence being dialled. Its call has an outcome by then, because all ring timeouts have expired.
 const LEASE: Duration = Duration::from_mins(20);
-/// How often a call is looked at until it is answered or over.
+/// Poll interval of a call until it is answered or ended.
 const LOOK: Duration = Duration::from_millis(300);
-/// How long to wait where the exchange or the database cannot, for now.
+/// Delay before a retry after a failed write, and base of the back-off after a transient refusal by the switch.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long a call that nobody knows may be on its way from the journal to the database.
+/// Maximum time from the journal to the database: a call without reply that is still unknown after it was not placed.
 const DOUBT: Duration = Duration::from_secs(5);
-/// How often rows are looked for that nobody holds any more.
+/// Interval of the queries for occurrences whose lease has expired.
 const SWEEP: Duration = Duration::from_secs(5);
-/// By how much a node that does not know the phone leaves an instant to the others, one of which may.
+/// Delay of a claim by a node at which the phone is not registered, so that the node at which it is registered claims first.
 const HEAD_START: Duration = Duration::from_secs(2);
-/// Instants that one turn takes out of the calendar: after a long absence there are many.
+/// Maximum number of instants taken from the calendar per tick; after a long downtime many are due.
 const BATCH: usize = 100;
-/// How long the phone may take to register, and then to answer (S48).
+/// Ring timeout: time for the device to register, and then again for it to answer (S48).
 const RING: Duration = Duration::from_secs(30);
 
-/// What the scheduler must know from the first moment.
+/// Configuration of the scheduler.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Who we are, `node:boot:start`: written into the rows that we hold.
+    /// Owner id of this process, `node:boot:start`, written into the occurrences that it claims.
     pub owner: Arc<str>,
-    /// Calls that are begun in a second at most.
+    /// Maximum number of calls started per second; 0 counts as 1.
     pub per_second: u32,
-    /// Whether other nodes take instants too. Phones are rung by the node at which they are registered.
+    /// Whether other nodes claim occurrences too. A phone is called by the node at which it is registered.
     pub shared: bool,
 }
 
-/// Of which recurring call, and which of its instants.
+/// Key of an occurrence: recurring call and due instant.
 pub type Key = (RecurringCallId, Timestamp);
 
-/// Whether the call of a row was begun before the process died.
+/// Whether the call of an occurrence was started before the previous process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallStarted {
-    /// The journal or the database knows it.
+    /// The journal or the database contains it.
     Yes,
-    /// The journal is whole and does not know it.
+    /// The journal is complete and does not contain it.
     No,
-    /// The journal is another node's, or its last second went with the power.
+    /// The journal belongs to another node, or may have lost its last second in a power failure.
     Unknown,
 }
 
-/// What became of a row that was to be written.
+/// Result of a write of an occurrence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WriteResult {
-    /// It stands as we wrote it.
+    /// The row is stored as written.
     Applied,
-    /// Somebody else's stands there, or the recurring call has changed.
+    /// Another node's row is stored, or the recurring call has changed.
     Conflict,
-    /// The database did not answer: it may stand or not.
+    /// The database did not answer: the row may be stored or not.
     Failed,
 }
 
-/// What the exchange said when it was asked for a call.
+/// Reply of the switch to an [`Originate`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialled {
-    /// It has begun.
+    /// The call has started.
     Placed,
-    /// It has not, because of this.
+    /// The call was refused for this cause.
     Refused(Cause),
-    /// Nothing.
+    /// No reply: the call may have started or not.
     NoReply,
 }
 
-/// What happens to the scheduler.
+/// Input of the scheduler.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Once, at the start: what the store remembers.
+    /// Initial state from the store, once at start-up.
     Begin {
-        /// The last instant of each recurring call that has a row.
+        /// Latest due instant of each recurring call that has an occurrence.
         last: Vec<(RecurringCallId, Timestamp)>,
-        /// Rows that an earlier life of this node held.
+        /// Open occurrences of previous runs of this node.
         open: Vec<(Occurrence, CallStarted)>,
     },
-    /// The directory, at the start and whenever it has changed.
+    /// The directory, at start-up and after each change.
     Directory(Box<Directory>),
-    /// The outcome of [`Output::Locate`]: whether the phone is registered here.
+    /// Result of [`Output::Locate`]: whether the phone is registered at this node.
     Located(Key, bool),
-    /// The outcome of [`Output::Claim`] or [`Output::Change`].
+    /// Result of [`Output::Claim`] or [`Output::Change`].
     Written(Key, WriteResult),
-    /// The outcome of [`Output::Dial`].
+    /// Result of [`Output::Dial`].
     Dialled(Key, Dialled),
-    /// The outcome of [`Output::Poll`]: the call, alive or over, where anybody knows it.
+    /// Result of [`Output::Poll`]: the record of the call, active or ended; `None` if it is unknown.
     Polled(Key, Option<Box<CallRecord>>),
-    /// The outcome of [`Output::Sweep`].
+    /// Result of [`Output::Sweep`].
     Abandoned(Vec<Occurrence>),
-    /// The deadline has come.
+    /// [`Scheduler::deadline`] has been reached.
     Tick,
 }
 
-/// What is to be done. Each is answered by the input that it names, always, once.
+/// Request to the shell. Each one is answered exactly once, with the input that it names.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
-    /// See whether a phone of this user name is registered at this node → [`Input::Located`].
+    /// Check whether a phone with this user name is registered at this node → [`Input::Located`].
     Locate(Key, Arc<str>),
-    /// Make this row, unless one is there or the recurring call is not what it was `since` → [`Input::WriteResult`].
+    /// Insert this row, unless one exists or the recurring call has changed since `since` → [`Input::Written`].
     Claim {
-        /// The row.
+        /// The row to insert.
         row: Occurrence,
-        /// See [`model::RecurringCall::since`].
+        /// Expected [`model::RecurringCall::since`].
         since: Timestamp,
     },
-    /// Put this row in the place of its version before → [`Input::WriteResult`].
+    /// Replace the previous version of this row → [`Input::Written`].
     Change(Occurrence),
-    /// Ask the exchange → [`Input::Dialled`].
+    /// Start a call → [`Input::Dialled`].
     Dial(Key, Originate),
-    /// See where the call is → [`Input::Polled`].
+    /// Read the record of the call → [`Input::Polled`].
     Poll(Key, CallId),
-    /// Look for rows that nobody holds → [`Input::Abandoned`].
+    /// Read open occurrences whose lease has expired → [`Input::Abandoned`].
     Sweep,
 }
 
-/// See the module.
+/// Scheduler of recurring calls.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
     rng: Rng,
     directory: Directory,
-    /// The last instants that were told at the start, until their recurring calls are seen.
+    /// Latest due instants from [`Input::Begin`], until the directory is loaded.
     last: BTreeMap<RecurringCallId, Timestamp>,
     plans: BTreeMap<RecurringCallId, Plan>,
-    /// The next instant of each plan.
+    /// Next instant of each plan.
     calendar: BTreeSet<(Timestamp, RecurringCallId)>,
     runs: BTreeMap<Key, Run>,
-    /// When the next call may begin.
+    /// Earliest start of the next call (rate limit).
     free: Instant,
     next_sweep: Instant,
     sweeping: bool,
 }
 
 impl Scheduler {
-    /// A scheduler that knows nothing yet: tell it [`Input::Begin`], then the directory.
+    /// A scheduler without state. The first inputs must be [`Input::Begin`] and [`Input::Directory`], in this order.
     pub fn new(config: Config, rng: Rng) -> Self {
         Scheduler {
             config,
@@ -168,7 +168,7 @@ impl Scheduler {
         }
     }
 
-    /// Absorb one input; append every consequence to `out`.
+    /// Handle one input; append the resulting outputs to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Begin { last, open } => {
@@ -192,14 +192,14 @@ impl Scheduler {
         }
     }
 
-    /// When to come back with [`Input::Tick`] if nothing else happens.
+    /// Time of the next [`Input::Tick`] if there is no other input before.
     pub fn deadline(&self, now: Now) -> Instant {
         let due = self.calendar.first().map(|(due, _)| now.instant + due.since(now.wall));
         let runs = self.runs.values().filter_map(|run| run.wakes(now, self.free));
         runs.chain(due).fold(self.next_sweep, Instant::min)
     }
 
-    /// Recurring calls, and occurrences that are under way.
+    /// Number of recurring calls, and of occurrences in progress.
     pub fn counts(&self) -> (usize, usize) {
         (self.plans.len(), self.runs.len())
     }
@@ -214,7 +214,7 @@ impl Scheduler {
         }
     }
 
-    /// Begin what waits and may begin, in the order in which it was due; look after what is under way.
+    /// Resume the due occurrences in progress, then start the waiting ones in order of `not_before`.
     fn advance(&mut self, now: Now, out: &mut Vec<Output>) {
         let mut waiting: Vec<(Timestamp, Key)> = Vec::new();
         let mut others: Vec<Key> = Vec::new();

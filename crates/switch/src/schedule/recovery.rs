@@ -1,4 +1,4 @@
-//! Rows that somebody left behind: ours of an earlier life, and those of nodes that do not come back.
+//! Recovery of open occurrences: those of previous runs of this node, and those of other nodes whose lease has expired.
 
 use base::Now;
 use model::{Cause, Occurrence, OccurrenceState};
@@ -7,7 +7,7 @@ use super::run::{Run, Step};
 use super::{CallStarted, LOOK, Output, Scheduler};
 
 impl Scheduler {
-    /// A row of an earlier life of this node.
+    /// Take over an open occurrence of a previous run of this node.
     pub(super) fn recover(
         &mut self,
         now: Now,
@@ -20,7 +20,7 @@ impl Scheduler {
         let step = match (row.state, begun) {
             (OccurrenceState::Done | OccurrenceState::Failed | OccurrenceState::Missed, _) => return,
             (OccurrenceState::Claimed, _) => waiting,
-            // Nobody was rung: the attempt is taken back.
+            // The call was not started: the attempt does not count.
             (OccurrenceState::Dialling, CallStarted::No) => {
                 row.attempts = row.attempts.saturating_sub(1);
                 row.call = None;
@@ -29,7 +29,7 @@ impl Scheduler {
             (OccurrenceState::Dialling, CallStarted::Yes) => {
                 Step::Watching { look_at: now.instant + LOOK, placed: true, since: now.instant }
             }
-            // It may have rung: not a second time.
+            // The call may have been started: it is not dialled again.
             (OccurrenceState::Dialling, CallStarted::Unknown) => {
                 return self.give_up(now, row, out);
             }
@@ -38,7 +38,7 @@ impl Scheduler {
         self.runs.insert(key, Run::new(row, since, step));
     }
 
-    /// A row that nobody holds any more.
+    /// Take over an open occurrence whose lease has expired.
     pub(super) fn adopt(&mut self, now: Now, row: Occurrence, out: &mut Vec<Output>) {
         if self.runs.contains_key(&row.key()) {
             return;
@@ -50,7 +50,7 @@ impl Scheduler {
         }
     }
 
-    /// Whoever dialled it did not live to tell what became of it.
+    /// Record the occurrence as failed: its owner ended before it wrote the outcome of the call.
     fn give_up(&mut self, now: Now, row: Occurrence, out: &mut Vec<Output>) {
         let (key, since) = (row.key(), row.due);
         let step = Step::Looking { placed: true, since: now.instant };

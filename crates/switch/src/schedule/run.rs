@@ -1,4 +1,4 @@
-//! One occurrence on its way: wait, write, dial, watch, write the outcome.
+//! Life of one occurrence: wait, claim, dial, watch the call, write the outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use super::{
 };
 use crate::{Originate, ScheduledOrigin};
 
-/// Where an occurrence is.
+/// State of an occurrence in progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
-    /// It waits for its turn, not before `from`; its row is in the store or not yet.
+    /// Waiting to be dialled, not before `from`. `in_store`: its row has been written.
     Waiting { from: Instant, in_store: bool },
-    /// It is being looked whether its phone is registered here.
+    /// Waiting for [`super::Input::Located`].
     Finding,
-    /// Its row is being written.
+    /// Waiting for [`super::Input::Written`].
     Writing,
-    /// The row could not be written: once more, then.
+    /// The write failed and is repeated at `at`.
     Again { at: Instant },
-    /// The exchange was asked for the call.
+    /// Waiting for [`super::Input::Dialled`].
     Dialling,
-    /// The call is under way. It is looked at again, then.
+    /// The call is in progress and is polled next at `look_at`. `placed`: the switch has confirmed it, or a poll has found it.
     Watching { look_at: Instant, placed: bool, since: Instant },
-    /// It is being looked at.
+    /// Waiting for [`super::Input::Polled`].
     Looking { placed: bool, since: Instant },
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    /// As it stands in the store or, while it is written, as it will.
+    /// The stored row or, during [`Step::Writing`], the row being written.
     pub(super) row: Occurrence,
-    /// Since when the recurring call is what we believe it to be.
+    /// [`model::RecurringCall::since`] at the time of the claim.
     since: Timestamp,
-    /// How often the exchange had no room for it.
+    /// Number of transient refusals, for the back-off.
     refused: u32,
-    /// It has been looked for its phone.
+    /// Whether [`Output::Locate`] has been sent.
     sought: bool,
     pub(super) step: Step,
 }
@@ -48,7 +48,7 @@ impl Run {
         Run { row, since, refused: 0, sought: false, step }
     }
 
-    /// Write the row as it is. The first version is a claim.
+    /// Write the row: version 1 as a claim, later versions as a change.
     pub(super) fn write(&mut self, out: &mut Vec<Output>) {
         self.step = Step::Writing;
         out.push(match self.row.version {
@@ -57,7 +57,7 @@ impl Run {
         });
     }
 
-    /// When it wants a turn.
+    /// Time of the next step; `None` while an answer of the shell is awaited. `free`: earliest start of the next call.
     pub(super) fn wakes(&self, now: Now, free: Instant) -> Option<Instant> {
         match self.step {
             Step::Waiting { from, .. } => {
@@ -69,29 +69,29 @@ impl Run {
         }
     }
 
-    /// The last moment at which this attempt may begin.
+    /// Whether the latest start of this attempt has passed.
     fn is_late(&self, now: Now) -> bool {
         now.wall.since(self.row.not_before) > GRACE
     }
 
-    /// What it is in the end where it cannot be dialled (any more).
+    /// Final state of an occurrence that cannot be dialled any more.
     fn final_state(&self) -> OccurrenceState {
         if self.row.attempts == 0 { OccurrenceState::Missed } else { OccurrenceState::Failed }
     }
 }
 
-/// Refusals that pass: the call was not begun, and may be soon.
+/// Transient refusals: the call was not started, and may be accepted soon.
 fn passes(cause: Cause) -> bool {
     matches!(cause, Cause::ConcurrentCallLimit | Cause::CallRateLimit | Cause::Overload | Cause::Draining)
 }
 
-/// Outcomes after which another attempt makes sense (S86).
+/// Causes after which the call is retried (S86).
 fn invites_retry(cause: Cause) -> bool {
     matches!(cause, Cause::Busy | Cause::NoAnswer | Cause::Unreachable | Cause::NoRegisteredDevice)
 }
 
 impl Scheduler {
-    /// The turn of an occurrence that waits: write that it is dialled, or that it is too late.
+    /// Start a waiting occurrence: write its row as dialling, or its final state if it is too late or the recurring call has changed.
     pub(super) fn begin(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
         let wanted = self.still_wanted(&key.0, key.1).is_some();
         let Some(run) = self.runs.get_mut(key) else { return };
@@ -124,7 +124,7 @@ impl Scheduler {
         self.put(now, key, in_store, out);
     }
 
-    /// Whose phone rings first, where it is one of ours.
+    /// User name of the first device called; `None` if it is not an internal one.
     fn phone_of(&self, key: &Key) -> Option<Arc<str>> {
         let call = &self.plans.get(&key.0)?.call;
         if call.action == Action::Connect {
@@ -140,7 +140,7 @@ impl Scheduler {
         extension.map(|extension| Arc::clone(&extension.username)).or_else(by_name)
     }
 
-    /// Whoever has the phone begins; the others come later, in case nobody has it.
+    /// The node at which the phone is registered starts at once; other nodes wait for [`HEAD_START`], in case it is registered at none.
     pub(super) fn found(&mut self, now: Now, key: &Key, here: bool, out: &mut Vec<Output>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         if run.step != Step::Finding {
@@ -153,7 +153,7 @@ impl Scheduler {
         }
     }
 
-    /// Write the row of a run, as our own, in its next version.
+    /// Write the row of a run with this process as owner and the next version.
     fn put(&mut self, now: Now, key: &Key, in_store: bool, out: &mut Vec<Output>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         run.row.version = if in_store { run.row.version + 1 } else { 1 };
@@ -162,7 +162,7 @@ impl Scheduler {
         run.write(out);
     }
 
-    /// Write how it ends: in `state`, or in what follows from never having been dialled.
+    /// Write the final state: `state` or, if `None`, [`Run::final_state`].
     pub(super) fn settle(
         &mut self,
         now: Now,
@@ -204,7 +204,7 @@ impl Scheduler {
         }
     }
 
-    /// The row stands: ask the exchange, unless the writing took too long.
+    /// The row is stored: start the call, unless the write took too long.
     fn dial(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
         let wish = self.wish(key);
         let Some(run) = self.runs.get_mut(key) else { return };
@@ -252,7 +252,7 @@ impl Scheduler {
         }
     }
 
-    /// The attempt never began: it is taken back, and made again while there is time.
+    /// The call was not started: the attempt does not count, and is repeated until it is too late.
     fn not_dialled(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         run.row.attempts = run.row.attempts.saturating_sub(1);
@@ -261,14 +261,14 @@ impl Scheduler {
         if run.is_late(now) || cause == Cause::Cancelled {
             return self.settle(now, key, None, Some(cause), out);
         }
-        // Those that find no room step back further each time, so that others have their turn.
+        // Exponential back-off, so that other occurrences can start.
         run.row.state = OccurrenceState::Claimed;
         run.row.lease_until = now.wall + PAUSE * (1 << run.refused.min(4));
         run.refused += 1;
         self.put(now, key, true, out);
     }
 
-    /// The attempt came to nothing: another one, or the end.
+    /// The attempt failed: plan the next attempt, or write the final state.
     fn on_attempt_failed(&mut self, now: Now, key: &Key, cause: Cause, out: &mut Vec<Output>) {
         let policy = self.plans.get(&key.0).map(|plan| (plan.call.max_attempts, plan.call.retry_minutes));
         let Some(run) = self.runs.get_mut(key) else { return };
@@ -283,7 +283,7 @@ impl Scheduler {
         self.put(now, key, true, out);
     }
 
-    /// The turn of a run that is not waiting: look at its call, or write its row once more.
+    /// Resume a run that is due and not waiting: poll its call, or repeat the write.
     pub(super) fn resume(&mut self, now: Now, key: &Key, out: &mut Vec<Output>) {
         let Some(run) = self.runs.get_mut(key) else { return };
         match run.step {
@@ -321,7 +321,7 @@ impl Scheduler {
                 self.on_attempt_failed(now, key, cause, out);
             }
             Some(_) => run.step = look_again(true),
-            // The question for the call came before the question where it is, so it was refused.
+            // The switch handles the request for the call before the poll, so the call was refused.
             None if !placed && now.instant.since(since) > DOUBT => {
                 self.not_dialled(now, key, Cause::Overload, out);
             }
@@ -333,7 +333,7 @@ impl Scheduler {
     }
 }
 
-/// What the dial plan looks up: the user part of a SIP URI, or the number as it is.
+/// Argument of the dial plan: the user part of a SIP URI, or the number unchanged.
 fn user_part(destination: &str) -> &str {
     match destination.split_once(':') {
         Some((_, rest)) => rest.split('@').next().unwrap_or(rest),

@@ -1,4 +1,4 @@
-//! What the conversation with a caller in voicemail wants done.
+//! Carries out the actions of the voicemail state machines ([`IvrAction`]).
 
 use std::time::Duration;
 
@@ -107,7 +107,8 @@ impl Call {
         self.set_timer(cx, due);
     }
 
-    /// Whether a PIN opens a box. Wrong ones are charged to the caller's address, as wrong passwords are (security.md row 1).
+    /// Verify a PIN: of the mailbox of extension `number`, or of the session's mailbox. A wrong PIN counts against the caller's source address
+    /// and the mailbox, like a wrong password.
     fn judge_pin(&mut self, cx: &mut Cx<'_>, number: Option<&str>, pin: &Secret<String>) -> IvrEvent {
         let Some(source) = self.leg(0).map(|leg| leg.hop.remote.ip()) else { return IvrEvent::Refused };
         let asked = match number {

@@ -1,29 +1,30 @@
-//! Leaving a message: greeting, beep, the message itself, and its ends.
+//! State machine of a message deposit: greeting, beep, recording, confirmation, end. No I/O: [`IvrEvent`] in, [`IvrAction`] out.
 
 use super::prompt::Prompt;
 use super::{Audio, IvrAction, IvrEvent, Recorded, Taken};
 
-/// Where a caller is who leaves a message.
+/// Stage of a deposit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Hears the greeting.
+    /// The greeting is played.
     Greeting,
-    /// Hears the beep.
+    /// The beep is played.
     Beep,
-    /// Speaks.
+    /// The message is recorded.
     Speaking,
-    /// Hears that it is done.
+    /// The last prompt is played; the call ends after it.
     Parting,
 }
 
-/// See the module.
+/// A message deposit in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Deposit {
     stage: Stage,
 }
 
 impl Deposit {
-    /// The caller is answered; what is done first. `own` says that the owner has recorded a greeting.
+    /// Start a deposit after the caller is answered, with its first actions. `own`: the owner has recorded a greeting. `full`: the mailbox takes
+    /// no more messages.
     pub(crate) fn begin(own: bool, full: bool) -> (Deposit, Vec<IvrAction>) {
         if full {
             return (Deposit { stage: Stage::Parting }, vec![IvrAction::Say(vec![Prompt::Full])]);
@@ -39,7 +40,7 @@ impl Deposit {
     pub(crate) fn hear(&mut self, heard: &IvrEvent) -> Vec<IvrAction> {
         match (self.stage, heard) {
             (Stage::Greeting, IvrEvent::Missing) => vec![IvrAction::Say(vec![Prompt::Greeting])],
-            // Who knows the greeting cuts it short.
+            // `#` skips the greeting.
             (Stage::Greeting, IvrEvent::Played | IvrEvent::Digit('#')) => {
                 self.stage = Stage::Beep;
                 vec![IvrAction::Say(vec![Prompt::Beep])]

@@ -1,4 +1,5 @@
-//! The owner's menu: who are you, what is there, listen, keep, delete, record a greeting. A pure machine: what was heard in, what to do out.
+//! State machine of the mailbox menu: authentication, main menu, playing, saving and deleting messages, recording a greeting. No I/O: [`IvrEvent`]
+//! in, [`IvrAction`] out.
 
 use std::time::Duration;
 
@@ -8,18 +9,18 @@ use model::{MessageId, MessageState};
 use super::prompt::{Prompt, count, digits};
 use super::{Audio, Entry, IvrAction, IvrEvent, Recorded, Taken};
 
-/// Wrong PINs until we hang up.
+/// Number of wrong PINs after which the call ends.
 const WRONG: u8 = 3;
-/// Digits of a number or a PIN that are listened to.
+/// Maximum number of digits of a number or a PIN; further digits are ignored.
 const DIGITS: usize = 16;
-/// How long the next digit may take: then what was dialled counts.
+/// Inter-digit timeout: after it the digits so far are taken as complete.
 const NEXT_DIGIT: Duration = Duration::from_secs(5);
-/// How long a menu waits for its first digit.
+/// Timeout for the first digit after a menu was played.
 const FIRST_DIGIT: Duration = Duration::from_secs(10);
-/// How often a menu is said again to somebody who dials nothing.
+/// Number of consecutive timeouts without a digit at which the call ends. Before that the menu is repeated.
 const PATIENCE: u8 = 2;
 
-/// What digits are being gathered for.
+/// Kind of number being collected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asked {
     Number,
@@ -28,31 +29,31 @@ enum Asked {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Stage {
-    /// Dials a number or a PIN.
+    /// Digits of a number or a PIN are collected.
     Gathering(Asked),
-    /// The switch looks whether the PIN is right.
+    /// The PIN is being verified.
     Judged,
-    /// Hears the main menu, or thinks about it.
+    /// The main menu is played, or a digit is awaited.
     Main,
-    /// Hears that message of the list, or what can be done with it.
+    /// Entry `at` of the list: the message itself is played (`playing`), or its menu is played or a digit awaited.
     Message { at: usize, playing: bool },
-    /// Hears how to record a greeting.
+    /// The instructions for recording a greeting are played.
     Instructed,
-    /// Hears the beep before it.
+    /// The beep before the greeting is played.
     Beep,
-    /// Speaks it.
+    /// The greeting is recorded.
     Speaking,
-    /// Decides about it.
+    /// The caller is asked whether to keep the recorded greeting.
     Review,
-    /// Hears goodbye.
+    /// The last prompt is played; the call ends after it.
     Parting,
 }
 
-/// See the module.
+/// A menu session in progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Menu {
     stage: Stage,
-    /// The box that was asked for by number.
+    /// Extension number that the caller entered; `None` for the caller's own mailbox.
     number: Option<String>,
     gathered: String,
     wrong: u8,
@@ -65,21 +66,21 @@ impl Menu {
         Menu { stage, number: None, gathered: String::new(), wrong: 0, silent: 0, entries }
     }
 
-    /// A caller whose box is known, and who must give its PIN.
+    /// The mailbox is known; its PIN is required.
     pub(crate) fn own() -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Judged, Vec::new());
         let acts = menu.ask(Asked::Pin, None);
         (menu, acts)
     }
 
-    /// A caller who says whose box it is.
+    /// The mailbox is unknown: the caller enters an extension number, then the PIN.
     pub(crate) fn any() -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Judged, Vec::new());
         let acts = menu.ask(Asked::Number, None);
         (menu, acts)
     }
 
-    /// A caller who needs no PIN: a box without one, from its own phone.
+    /// No PIN is required: the mailbox has none, and the call comes from a device of its extension.
     pub(crate) fn open(entries: Vec<Entry>) -> (Menu, Vec<IvrAction>) {
         let mut menu = Menu::new(Stage::Main, entries);
         let acts = menu.main(&[]);
@@ -108,7 +109,7 @@ impl Menu {
         }
     }
 
-    // ---- who are you ---------------------------------------------------------------------------------------------------------
+    // ---- authentication ------------------------------------------------------------------------------------------------------
 
     fn ask(&mut self, asked: Asked, before: Option<Prompt>) -> Vec<IvrAction> {
         self.stage = Stage::Gathering(asked);
@@ -123,7 +124,7 @@ impl Menu {
     fn gathering(&mut self, asked: Asked, heard: &IvrEvent) -> Vec<IvrAction> {
         match heard {
             IvrEvent::Digit('#') => self.gathered_all(asked),
-            IvrEvent::Digit('*') => self.ask(asked, None), // begin again
+            IvrEvent::Digit('*') => self.ask(asked, None), // start over
             IvrEvent::Digit(digit) => {
                 if digit.is_ascii_digit() && self.gathered.len() < DIGITS {
                     self.gathered.push(*digit);
@@ -169,7 +170,7 @@ impl Menu {
                 if self.wrong >= WRONG {
                     return self.part(&[Prompt::Wrong]);
                 }
-                // Whether it was the number or the PIN is nobody's business.
+                // The prompt does not reveal whether the number or the PIN was wrong.
                 let first = if self.number.is_some() { Asked::Number } else { Asked::Pin };
                 self.ask(first, Some(Prompt::Wrong))
             }
@@ -182,7 +183,7 @@ impl Menu {
         }
     }
 
-    // ---- what is there -------------------------------------------------------------------------------------------------------
+    // ---- main menu -----------------------------------------------------------------------------------------------------------
 
     fn main(&mut self, before: &[Prompt]) -> Vec<IvrAction> {
         self.stage = Stage::Main;
@@ -213,9 +214,9 @@ impl Menu {
         }
     }
 
-    // ---- one message ---------------------------------------------------------------------------------------------------------
+    // ---- message menu --------------------------------------------------------------------------------------------------------
 
-    /// Say which message it is, then play it; back to the main menu where there is none.
+    /// Announce the message and play it; return to the main menu if there is no entry `at`.
     fn play(&mut self, at: usize, before: &[Prompt]) -> Vec<IvrAction> {
         let Some(entry) = self.entries.get(at) else {
             let said: Vec<Prompt> = before.iter().copied().chain([Prompt::NoMore]).collect();
@@ -264,14 +265,14 @@ impl Menu {
         }
     }
 
-    /// Whoever moves on has heard enough of a message.
+    /// Mark message `at` as heard, then do `then`: leaving a message counts as having heard it.
     fn after(&mut self, at: usize, then: impl FnOnce(&mut Menu) -> Vec<IvrAction>) -> Vec<IvrAction> {
         let mut acts = self.mark(at, MessageState::Heard);
         acts.extend(then(self));
         acts
     }
 
-    /// Note what has become of a message, where that is news.
+    /// Set the state of message `at`. No action if it already has that state, or if a saved message is marked as heard.
     fn mark(&mut self, at: usize, state: MessageState) -> Vec<IvrAction> {
         let Some(entry) = self.entries.get_mut(at) else { return Vec::new() };
         let news = match state {
@@ -344,9 +345,9 @@ impl Menu {
         }
     }
 
-    // ---- ends ----------------------------------------------------------------------------------------------------------------
+    // ---- silence and end -----------------------------------------------------------------------------------------------------
 
-    /// Nothing was dialled: say it once more, and then no more.
+    /// No digit was dialled: repeat the prompt once, then end the call.
     fn again(&mut self, say: impl FnOnce(&mut Menu) -> Vec<IvrAction>) -> Vec<IvrAction> {
         self.silent += 1;
         if self.silent >= PATIENCE { self.part(&[]) } else { say(self) }

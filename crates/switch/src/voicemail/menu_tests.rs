@@ -1,4 +1,4 @@
-//! What a caller of `*97` and `*98` meets, key by key (S72).
+//! Tests of the mailbox menu (`*97` and `*98`), key by key (S72).
 
 use MessageState::{Heard as Old, New, Saved};
 
@@ -16,8 +16,8 @@ fn two() -> Vec<Entry> {
     vec![entry("vm_1", Old), entry("vm_2", New)]
 }
 
-/// The acts in short: `say …`, `play vm_1`, `mark vm_1 IvrEvent`, ….
-#[allow(clippy::wildcard_enum_match_arm)] // what has no short form is shown whole
+/// Short notation of actions: the names of the prompts, `play vm_1`, `mark vm_1 Heard`, ….
+#[allow(clippy::wildcard_enum_match_arm)] // actions without a short form use their `Debug` output
 fn short(acts: &[IvrAction]) -> Vec<String> {
     let each = acts.iter().map(|act| match act {
         IvrAction::Say(said) => said.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" "),
@@ -33,7 +33,7 @@ fn short(acts: &[IvrAction]) -> Vec<String> {
     each.collect()
 }
 
-/// Dial keys one after the other; what the last one does.
+/// Dial several keys; returns the actions of the last one.
 fn dial(menu: &mut Menu, keys: &str) -> Vec<String> {
     keys.chars().map(|key| short(&menu.hear(&IvrEvent::Digit(key)))).last().unwrap()
 }

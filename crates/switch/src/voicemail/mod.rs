@@ -1,7 +1,7 @@
-//! Voicemail: what takes the calls that nobody took, and what its owner dials to hear them (S72).
+//! Voicemail: message deposit for unanswered calls, and the mailbox menu (S72).
 //!
-//! [`deposit`] and [`menu`] are the two conversations, pure machines; this file says what they are made of, [`voicemail_session`] carries out what they
-//! want, [`taking`] follows recordings to their end, [`target`] tells phones how many messages there are.
+//! `deposit` and `menu` are the two state machines, without I/O; this file defines their events and actions. `session` runs them for a call, `action`
+//! carries out their actions, `recording` tracks recordings until they are kept or discarded. The message-waiting indication is in `crate::mwi`.
 
 mod action;
 pub(crate) mod deposit;
@@ -20,54 +20,53 @@ pub use prompt::{Clip, Prompt, PromptSet};
 pub(crate) use recording::{VoicemailRecordings, is_voicemail_recording};
 pub(crate) use session::{DtmfSource, VoicemailSession, key_of_info};
 
-/// A sound that lies in a file.
+/// Audio stored in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Audio {
-    /// The owner's greeting.
+    /// The greeting that the owner of the mailbox recorded.
     Greeting,
-    /// A message.
+    /// A voicemail message.
     Message(MessageId),
-    /// What a recurring call plays.
+    /// The announcement of a recurring call.
     Sound(SoundId),
 }
 
-/// What voicemail wants of the shell. In this order: what a later one speaks of is there when the earlier ones are done.
+/// An effect that the shell carries out for voicemail. Effects are applied in order: a later one may refer to the result of an earlier one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum VoicemailEffect {
-    /// Something has become of a message or a greeting: it is written into the journal before any [`crate::Output::Transmit`] of the same batch
-    /// is sent.
+    /// A change of a message or a greeting. It is written to the journal before any [`crate::Output::Transmit`] of the same batch is sent.
     Fact(Fact),
-    /// A message that nobody spoke: put it into its box. [`crate::Input::Deposited`] follows, always.
+    /// Store a clip as a message in a mailbox. [`crate::Input::Deposited`] always follows.
     DepositClip {
-        /// Comes back.
+        /// Returned in [`crate::Input::Deposited`].
         token: u64,
-        /// The message, as it will lie there.
+        /// The message to store.
         message: VoicemailMessage,
-        /// Its audio.
+        /// Audio of the message.
         clip: Clip,
     },
-    /// Read this as samples of 8 kHz; [`crate::Input::Fetched`] follows, always.
+    /// Read audio as samples at 8 kHz. [`crate::Input::Fetched`] always follows.
     Fetch {
-        /// Comes back.
+        /// Returned in [`crate::Input::Fetched`].
         token: u64,
-        /// In whose box.
+        /// Extension that the mailbox belongs to.
         extension: ExtensionId,
-        /// What.
+        /// The audio to read.
         audio: Audio,
     },
 }
 
-/// Where a message's audio lies: a path below the data directory, without its ending.
+/// Path of a message's audio file, relative to the data directory, without the file suffix.
 pub fn message_path(extension: &ExtensionId, id: &MessageId) -> String {
     format!("voicemail/{extension}/{id}")
 }
 
-/// Where an owner's greeting lies: a path below the data directory, without its ending.
+/// Path of a mailbox's greeting, relative to the data directory, without the file suffix.
 pub fn greeting_path(extension: &ExtensionId) -> String {
     format!("voicemail/{extension}/greeting")
 }
 
-/// What is being recorded.
+/// Kind of a voicemail recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
     Message,
@@ -75,7 +74,7 @@ pub(crate) enum Taken {
 }
 
 impl Taken {
-    /// How long it may be.
+    /// Maximum duration of the recording.
     pub(crate) fn longest(self) -> Duration {
         match self {
             Taken::Message => crate::limits::MESSAGE,
@@ -84,16 +83,16 @@ impl Taken {
     }
 }
 
-/// What a recording came to.
+/// Result of a voicemail recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Recorded {
-    /// Something was said.
+    /// Speech was recorded; duration in milliseconds.
     Kept { millis: u32 },
-    /// Nothing was.
+    /// No speech was recorded.
     Nothing,
 }
 
-/// A message as the menu knows it.
+/// A message in the list of the menu.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Entry {
     pub(crate) id: MessageId,
@@ -101,52 +100,52 @@ pub(crate) struct Entry {
     pub(crate) from: String,
 }
 
-/// What a conversation hears.
+/// Event for a voicemail state machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum IvrEvent {
-    /// A key.
+    /// A DTMF digit.
     Digit(char),
-    /// What was said has been said.
+    /// The playback has finished.
     Played,
-    /// What was to be played is not there.
+    /// The audio to play does not exist, or was not read in time.
     Missing,
-    /// The time that was waited is over.
+    /// The timeout of [`IvrAction::Wait`], or of a recording, has expired.
     Late,
-    /// Nobody has said anything for a while.
+    /// The recorded caller has been silent for [`crate::limits::QUIET`].
     Quiet,
     /// The recording has ended.
     Recorded(Recorded),
-    /// The PIN is right; this is what lies in the box.
+    /// The PIN is correct; the messages of the mailbox.
     Admitted(Vec<Entry>),
-    /// It is not.
+    /// The PIN is wrong, or the mailbox does not exist.
     Refused,
 }
 
-/// What a conversation wants.
+/// Action of a voicemail state machine.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum IvrAction {
-    /// Say this, instead of what is being said.
+    /// Play prompts; replaces the current playback.
     Say(Vec<Prompt>),
-    /// Say this, then play that.
+    /// Play prompts, then stored audio.
     SayAndPlay(Vec<Prompt>, Audio),
-    /// Say nothing more.
+    /// Stop the playback.
     StopPlayback,
-    /// Wait so long for a key.
+    /// Wait for a digit, at most this long.
     Wait(Duration),
-    /// Record.
+    /// Start a recording of the caller.
     Record(Taken),
-    /// End the recording; what it came to is heard.
+    /// Stop the recording; [`IvrEvent::Recorded`] follows.
     Stop,
-    /// Keep what was recorded.
+    /// Keep the recording.
     Keep,
-    /// Forget what was recorded, where anything was.
+    /// Discard the recording, if there is one.
     Forget,
-    /// Look whether this is the PIN: of the box with that number, or of the caller's own.
+    /// Verify a PIN: of the mailbox of extension `number`, or of the caller's own if `None`. [`IvrEvent::Admitted`] or [`IvrEvent::Refused`] follows.
     VerifyPin { number: Option<String>, pin: Secret<String> },
-    /// Note what has become of a message.
+    /// Set the state of a message.
     Mark(MessageId, MessageState),
-    /// Delete a message.
+    /// Delete a message from the mailbox.
     Delete(MessageId),
-    /// The end.
+    /// End the call.
     HangUp,
 }

@@ -1,4 +1,4 @@
-//! What voicemail says: phrases by name, counts and digits out of phrases, and the audio of all of it.
+//! Voicemail prompts: phrases by name, counts and digits composed of phrases, and their audio.
 
 use std::collections::BTreeMap;
 use std::f32::consts::PI;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use model::Language;
 
-/// Samples at 8 kHz that are played as they are.
+/// Linear 16-bit PCM, mono, 8 kHz.
 pub type Clip = Arc<[i16]>;
 
 macro_rules! phrases {
     ($($name:ident = $text:literal,)*) => {
-        /// Something that voicemail says in one breath.
+        /// A phrase of voicemail, one clip per language.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[allow(missing_docs)]
         pub enum Prompt {
@@ -21,7 +21,7 @@ macro_rules! phrases {
         }
 
         impl Prompt {
-            /// The phrase with this name: that of its audio, as in `prompts/texts.tsv`; a number is named by itself.
+            /// The phrase with this name, as in `prompts/texts.tsv` and the file name of its audio. The name of a number is its decimal form.
             pub fn named(name: &str) -> Option<Prompt> {
                 match name {
                     $($text => Some(Prompt::$name),)*
@@ -29,10 +29,10 @@ macro_rules! phrases {
                 }
             }
 
-            /// The names of all phrases but the numbers.
+            /// Names of all phrases except the numbers.
             pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
-            /// Every phrase but the numbers.
+            /// All phrases except the numbers.
             pub const ALL: &'static [Prompt] = &[$(Prompt::$name,)*];
         }
     };
@@ -67,7 +67,7 @@ phrases! {
     Beep = "beep",
 }
 
-/// The audio of all phrases in all languages. What is missing is not heard; the beep is made here.
+/// Audio of all phrases in all languages. A missing phrase is skipped; the beep is synthesised.
 #[derive(Clone, Debug)]
 pub struct PromptSet {
     clips: BTreeMap<(Language, Prompt), Clip>,
@@ -80,7 +80,7 @@ impl Default for PromptSet {
     }
 }
 
-/// 1 kHz for 400 ms at a fifth of full scale, with soft ends.
+/// 1 kHz for 400 ms at a fifth of full scale, with a linear fade of 10 ms at both ends.
 fn beep() -> Clip {
     const SAMPLES: usize = 3_200;
     let edge = |n: usize| (n.min(SAMPLES - n) as f32 / 80.0).min(1.0);
@@ -88,22 +88,22 @@ fn beep() -> Clip {
 }
 
 impl PromptSet {
-    /// Put the audio of a phrase.
+    /// Set the audio of a phrase in one language.
     pub fn insert(&mut self, language: Language, phrase: Prompt, clip: Clip) {
         self.clips.insert((language, phrase), clip);
     }
 
-    /// How many there are.
+    /// Number of clips.
     pub fn len(&self) -> usize {
         self.clips.len()
     }
 
-    /// Whether none is there.
+    /// Whether there are no clips.
     pub fn is_empty(&self) -> bool {
         self.clips.is_empty()
     }
 
-    /// Phrases one behind the other.
+    /// Concatenate phrases.
     pub(crate) fn say(&self, language: Language, phrases: &[Prompt]) -> Clip {
         let mut samples = Vec::new();
         for phrase in phrases {
@@ -122,7 +122,7 @@ impl PromptSet {
     }
 }
 
-/// A number below 100 as it is spoken: one clip, or tens and ones.
+/// Phrases of a number below 100: one clip, or tens and ones.
 fn parts(language: Language, number: u8) -> Vec<Prompt> {
     let whole = Prompt::Number(number);
     let last = match language {
@@ -139,7 +139,7 @@ fn parts(language: Language, number: u8) -> Vec<Prompt> {
     }
 }
 
-/// "You have two new messages and one old message."
+/// Phrases for the number of messages, e.g. "You have two new messages and one old message."
 pub(crate) fn count(new: usize, old: usize) -> Vec<Prompt> {
     let some = |n: usize, one: Prompt, many: Prompt| match n {
         0 => Vec::new(),
@@ -154,7 +154,7 @@ pub(crate) fn count(new: usize, old: usize) -> Vec<Prompt> {
     [Prompt::YouHave].into_iter().chain(new).chain(and).chain(old).collect()
 }
 
-/// Digit by digit; what is no digit is not spoken.
+/// A number spoken digit by digit; other characters are skipped.
 pub(crate) fn digits(number: &str) -> impl Iterator<Item = Prompt> {
     number.bytes().filter(u8::is_ascii_digit).map(|b| Prompt::Number(b - b'0'))
 }

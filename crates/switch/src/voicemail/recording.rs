@@ -1,5 +1,5 @@
-//! Recordings of voicemail on their way: from the first sample until the file is closed and somebody has decided about it. They outlive the
-//! call, whose end is the commonest end of a message.
+//! Voicemail recordings in progress. A recording outlives its call, because most messages end with the caller hanging up; it is complete once the
+//! file is closed and keep or discard is decided.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessa
 use super::{Recorded, Taken, VoicemailEffect, greeting_path, message_path};
 use crate::{Output, limits};
 
-/// What is being recorded, and what it will be called.
+/// Object that a recording becomes, with its id or file name.
 #[derive(Clone, Debug)]
 enum Subject {
     Message(VoicemailMessage),
     Greeting { extension: ExtensionId, name: Arc<str> },
 }
 
-/// What is to become of it.
+/// Whether a recording is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Disposition {
     Open,
@@ -33,33 +33,33 @@ pub(crate) enum Disposition {
 pub(crate) struct VoicemailRecording {
     pub(crate) call: CallId,
     subject: Subject,
-    /// Set once it has ended.
+    /// Result; `None` while recording.
     pub(crate) came_to: Option<Recorded>,
-    /// Its file is closed; `false` where there is none.
+    /// Set when the file is closed: `true` if a file exists, `false` if it could not be written.
     filed: Option<bool>,
     pub(crate) fate: Disposition,
 }
 
-/// See the module.
+/// All voicemail recordings in progress, with indexes by call and by mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct VoicemailRecordings {
     pub(crate) running: BTreeMap<RecordingId, VoicemailRecording>,
     by_call: BTreeMap<CallId, BTreeSet<RecordingId>>,
-    /// How many messages are being spoken for each box.
+    /// Number of messages being recorded per mailbox.
     by_box: BTreeMap<ExtensionId, usize>,
     next: u32,
 }
 
-/// Recordings of voicemail have numbers of their own; those of calls begin at 0.
+/// First [`RecordingId`] of voicemail recordings; ids of call recordings start at 0.
 const FIRST: u32 = 1 << 31;
 
 impl VoicemailRecordings {
-    /// How many messages are being spoken for a box.
+    /// Number of messages being recorded for a mailbox.
     pub(crate) fn for_box(&self, extension: &ExtensionId) -> usize {
         self.by_box.get(extension).copied().unwrap_or(0)
     }
 
-    /// The call whose caller is being recorded.
+    /// Id of the call whose caller is recorded.
     pub(crate) fn call_of(&self, recording: RecordingId) -> Option<&CallId> {
         self.running.get(&recording).map(|taking| &taking.call)
     }
@@ -92,13 +92,13 @@ impl VoicemailRecordings {
     }
 }
 
-/// Whether a recording is one of voicemail.
+/// Whether the id belongs to a voicemail recording.
 pub(crate) fn is_voicemail_recording(recording: RecordingId) -> bool {
     recording.0 >= FIRST
 }
 
 impl Call {
-    /// Begin to record a call's caller.
+    /// Start a recording of the caller. `None` if the caller's leg is gone.
     pub(crate) fn take(
         &mut self,
         cx: &mut Cx<'_>,
@@ -149,7 +149,7 @@ impl Call {
 }
 
 impl Core {
-    /// Who spoke has hung up: a message is kept, a greeting that nobody confirmed is not.
+    /// The recorded caller has hung up: a message is kept, an unconfirmed greeting is discarded.
     pub(crate) fn on_caller_gone(&mut self, recording: RecordingId) {
         if let Some(taking) = self.voicemail_recordings.running.get_mut(&recording)
             && taking.fate == Disposition::Open
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// Decide about what was recorded.
+    /// Decide whether a recording is kept. A decision already made stands.
     pub(crate) fn decide_voicemail_recording(
         &mut self,
         recording: RecordingId,
@@ -176,7 +176,7 @@ impl Core {
         self.finish_if_complete(recording, out);
     }
 
-    /// A caller has gone: what of his is still open decides itself once it has ended.
+    /// A call is released: decide its undecided recordings that have ended.
     pub(crate) fn on_call_released(&mut self, call: &CallId, out: &mut Vec<Output>) {
         let Some(all) = self.voicemail_recordings.by_call.get(call) else { return };
         let has_ended = |id: &&RecordingId| {
@@ -189,7 +189,7 @@ impl Core {
         }
     }
 
-    /// A recording's file is closed; `false` where it is none of ours.
+    /// A recording's file is closed; `false` if it is not a voicemail recording in progress.
     pub(crate) fn voicemail_file_closed(
         &mut self,
         recording: RecordingId,
@@ -197,13 +197,13 @@ impl Core {
         out: &mut Vec<Output>,
     ) -> bool {
         let Some(taking) = self.voicemail_recordings.running.get_mut(&recording) else { return false };
-        // A full disk keeps what was written before.
+        // With a full disk, the part already written is kept.
         taking.filed = Some(!matches!(file, FileResult::Failed));
         self.finish_if_complete(recording, out);
         true
     }
 
-    /// Once it has ended, is filed and decided about, the shell is told.
+    /// Emit the [`Fact`] and remove the recording, once it has ended, its file is closed and its disposition is decided.
     pub(crate) fn finish_if_complete(&mut self, recording: RecordingId, out: &mut Vec<Output>) {
         let Some(taking) = self.voicemail_recordings.running.get(&recording) else { return };
         let (Some(came_to), Some(there)) = (taking.came_to, taking.filed) else { return };

@@ -1,4 +1,4 @@
-//! A caller in voicemail: carries out what the conversation wants, and tells it what happens.
+//! Voicemail session of a call: runs the deposit or menu state machine, and passes it DTMF digits, timeouts and media events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,61 +19,61 @@ use crate::call::Phase;
 use crate::switch::Switch;
 use crate::{Output, limits};
 
-/// The longest visit to a menu.
+/// Maximum duration of a voicemail session.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
-/// How much later than a clip's length its end may be told, and how long a file may take to be read.
+/// Margin after the length of a clip or recording for its end to be reported; also the timeout for reading a file or the prompts.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// The same key by two roads within this time is one press.
+/// The same digit received by RTP and by INFO within this time counts once.
 const ONE_PRESS: Duration = Duration::from_millis(400);
 
-/// Which of the two conversations.
+/// State machine of a session.
 #[derive(Debug)]
 enum Dialogue {
     Deposit(Deposit),
     Menu(Menu),
 }
 
-/// What the visit's one timer means.
+/// Meaning of the session's timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Waiting {
-    /// For a key, or for the end of a recording.
+    /// Timeout for a digit, or for the end of a recording.
     Key,
-    /// For the end of what is said.
+    /// Timeout for the end of a playback.
     Said,
-    /// For a file.
+    /// Timeout for reading a file.
     File,
-    /// For the prompts, which a start reads in its first second.
+    /// Timeout for the prompt audio, which is decoded in the first second after start-up.
     Prompts,
 }
 
-/// By which road a key came.
+/// Transport of a DTMF digit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DtmfSource {
-    /// RFC 4733, or a tone.
+    /// RTP: telephone-event (RFC 4733) or an in-band tone.
     Media,
-    /// INFO.
+    /// SIP INFO.
     Signalling,
 }
 
-/// See the module.
+/// Voicemail session of a call.
 #[derive(Debug)]
 pub(crate) struct VoicemailSession {
     talk: Dialogue,
     pub(super) extension: Option<Arc<Extension>>,
     pub(crate) language: Language,
-    /// What is being said; an earlier one's end means nothing.
+    /// Id of the current playback; the end of an earlier one is ignored.
     pub(crate) play: PlayId,
-    /// The file that is being read, and what is said before it.
+    /// Token of the file being read, and the prompts to play before it.
     pub(crate) fetching: Option<(u64, Vec<Prompt>)>,
     pub(crate) recording: Option<RecordingId>,
-    /// What is done first, once there is something to say it with.
+    /// First actions, deferred until the prompt audio has been decoded.
     pub(super) held: Vec<IvrAction>,
     pub(crate) waits: Waiting,
     pub(super) pressed: Option<(char, DtmfSource, Instant)>,
     pub(super) ends: Instant,
 }
 
-/// The key in an INFO: `Signal=5` (application/dtmf-relay), or the key alone (application/dtmf).
+/// DTMF digit of an INFO body: `Signal=5` (`application/dtmf-relay`), or the digit alone (`application/dtmf`).
 pub(crate) fn key_of_info(content_type: &str, body: &[u8]) -> Option<char> {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     let text = std::str::from_utf8(body).ok()?;
@@ -88,7 +88,7 @@ pub(crate) fn key_of_info(content_type: &str, body: &[u8]) -> Option<char> {
         return None;
     };
     match value.trim() {
-        "10" => Some('*'), // as some phones number them
+        "10" => Some('*'), // event codes of RFC 4733, sent by some phones
         "11" => Some('#'),
         one => {
             let mut letters = one.chars();
@@ -99,7 +99,7 @@ pub(crate) fn key_of_info(content_type: &str, body: &[u8]) -> Option<char> {
 }
 
 impl Call {
-    /// Nobody took the call: its caller may leave a message.
+    /// The call was not answered: connect the caller to the mailbox of `extension`.
     pub(crate) fn leave_message(&mut self, cx: &mut Cx<'_>, extension: &Arc<Extension>, cause: Cause) {
         let mailbox = cx.core.directory.mailbox(&extension.id);
         let full = cx.core.held(extension) >= voicemail::MESSAGES_PER_BOX;
@@ -115,9 +115,9 @@ impl Call {
         );
     }
 
-    /// `*97` and `*98`.
+    /// Start the mailbox menu: `*97` (the caller's mailbox) or `*98` (any mailbox).
     pub(crate) fn call_menu(&mut self, cx: &mut Cx<'_>, application: Application) {
-        // A phone of ours has proved who it is; a number that comes from outside proves nothing.
+        // An internal caller is authenticated; the caller number of an inbound call is not.
         let own = Some(&*self).filter(|call| call.record.direction == CallDirection::Internal);
         let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
         let own = party
@@ -165,7 +165,7 @@ impl Call {
             return self.release(cx, Cause::IncompatibleMedia);
         }
         self.up(cx);
-        // What it heard of a phone that rang may have been another codec: nothing said in that could be recorded.
+        // Early media of a callee may have been negotiated with another codec, which cannot be recorded.
         self.ask_for_g711(cx, 0);
         self.set_source(cx, 0, Source::Silence);
         self.listen_for_keys(cx);
@@ -191,7 +191,8 @@ impl Call {
         cx.out.push(Output::Media { worker: leg.stream.port.worker, command });
     }
 
-    /// Whether a press is a tone so short that a voice may have made it: of one who speaks a message keys have to be held longer.
+    /// Whether a digit may be a false detection in speech: during a recording, an in-band tone must last at least
+    /// [`limits::KEY_WITHIN_SPEECH_MILLIS`].
     pub(crate) fn may_be_a_voice(&self, millis: u16) -> bool {
         let speaks = self.voicemail_session().is_some_and(|visit| visit.recording.is_some());
         let leg = self.leg(0);
@@ -199,11 +200,11 @@ impl Call {
         speaks && tones && millis < limits::KEY_WITHIN_SPEECH_MILLIS
     }
 
-    /// A key, by whatever road; phones that send it by two press it once.
+    /// A DTMF digit. Some phones send each digit both by RTP and by INFO; it counts once.
     pub(crate) fn key_pressed(&mut self, cx: &mut Cx<'_>, digit: char, road: DtmfSource) {
         let Some(visit) = self.voicemail_session_mut() else { return };
         if !visit.held.is_empty() {
-            return; // nobody was asked anything yet
+            return; // the session has not played a prompt yet
         }
         let again = visit.pressed.is_some_and(|(before, by, at)| {
             before == digit && by != road && cx.now.instant.since(at) < ONE_PRESS
@@ -215,7 +216,7 @@ impl Call {
         self.dispatch_ivr(cx, &IvrEvent::Digit(digit));
     }
 
-    /// The timer of a visit.
+    /// The session's timer has expired.
     pub(crate) fn on_voicemail_timer(&mut self, cx: &mut Cx<'_>) {
         let Some(visit) = self.voicemail_session_mut() else { return };
         if cx.now.instant >= visit.ends {
@@ -242,7 +243,7 @@ impl Call {
         self.perform(cx, acts);
     }
 
-    /// Whether a call is with voicemail.
+    /// Whether the caller is in voicemail.
     pub(crate) fn is_in_voicemail(&self) -> bool {
         self.voicemail_session().is_some()
     }
@@ -257,7 +258,8 @@ impl Call {
 }
 
 impl Core {
-    /// How many messages a box holds. Those that are being spoken are in the directory a moment later.
+    /// Number of messages in a mailbox. A message being recorded appears in the directory with a delay, so the recordings in progress are a lower
+    /// bound.
     pub(crate) fn held(&self, extension: &Extension) -> usize {
         self.directory.messages(&extension.id).count().max(self.voicemail_recordings.for_box(&extension.id))
     }
