@@ -90,9 +90,8 @@ impl Leg {
 impl Call {
     /// Whether the call is an announcement with this token and has not been released.
     pub(crate) fn announces(&self, token: u64) -> bool {
-        let live = Some(self).filter(|call| !matches!(call.phase, Phase::Released { .. }));
-        live.and_then(|call| call.announcement.as_ref())
-            .is_some_and(|announcement| announcement.token == token)
+        !matches!(self.phase, Phase::Released { .. })
+            && self.announcement.as_ref().is_some_and(|announcement| announcement.token == token)
     }
 
     /// The audio has been loaded: route the call. Without audio it is released with [`Cause::AudioMissing`].

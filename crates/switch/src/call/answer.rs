@@ -54,7 +54,7 @@ impl Call {
         if let Some(caller) = self.legs.first_mut() {
             caller.state = LegState::Ringing;
         }
-        let heard = Some(&*self).and_then(|c| c.leg(c.routing.early_media_leg?));
+        let heard = self.routing.early_media_leg.and_then(|index| self.leg(index));
         let silent = heard.is_some_and(|leg| !matches!(leg.state, LegState::Trying | LegState::Ringing));
         if early && has_answer && silent {
             self.hear(cx, index); // the leg whose early media was played before no longer rings

@@ -74,10 +74,10 @@ impl Call {
 
     /// The reachable contacts of a user name that no leg of the call was sent to. Empty unless the call is in [`Phase::Dialling`].
     fn not_rung(&self, cx: &Cx<'_>, username: &str) -> Vec<Contact> {
-        let Some(call) = Some(self).filter(|call| matches!(call.phase, Phase::Dialling)) else {
+        if !matches!(self.phase, Phase::Dialling) {
             return Vec::new();
-        };
-        let fresh = |contact: &&Contact| call.legs.iter().skip(1).all(|leg| leg.hop != contact.hop);
+        }
+        let fresh = |contact: &&Contact| self.legs.iter().skip(1).all(|leg| leg.hop != contact.hop);
         cx.core.location.reachable(cx.now.instant, username).filter(fresh).cloned().collect()
     }
 }

@@ -99,12 +99,11 @@ impl Call {
         contacts: &[Contact],
         way: Option<&Diversion>,
     ) -> Result<usize, Cause> {
-        let call = &mut *self;
-        cx.core.index.join(call, username);
-        call.routing.ringing_aors.push(Arc::clone(username));
-        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
-        let mut lines = call.diversion_headers(&cx.core.config.domain, way);
-        if call.routing.hidden {
+        cx.core.index.join(self, username);
+        self.routing.ringing_aors.push(Arc::clone(username));
+        let like = self.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        let mut lines = self.diversion_headers(&cx.core.config.domain, way);
+        if self.routing.hidden {
             lines.add("Privacy", "id");
         }
         let from = self.build_from_header(cx);
@@ -129,9 +128,11 @@ impl Call {
         like: Option<&media::sdp::SessionDescription>,
         InviteIdentity { from, to, lines }: InviteIdentity,
     ) -> Option<usize> {
-        let call = Some(&*self).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
-        let (worker, max_forwards) = (call.worker(), call.hops_left);
-        let contact_user = call.shown_number().to_owned();
+        if self.legs.len() >= limits::LEGS_PER_CALL {
+            return None;
+        }
+        let (worker, max_forwards) = (self.worker(), self.hops_left);
+        let contact_user = self.shown_number().to_owned();
         let port = cx.core.ports.take(contact.hop.listener, worker)?;
         let mut stream = cx.core.open_stream(contact.hop, port, cx.out);
         let offer = self.restrict_to_recordable(cx, username, media::sdp::offer(&stream.local, like));
@@ -151,9 +152,8 @@ impl Call {
             cx.out.push(Output::Media { worker: port.worker, command });
             return None;
         };
-        let call = &*self;
-        let role = if call.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
-        let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), call.time(cx.now));
+        let role = if self.legs.is_empty() { LegRole::Caller } else { LegRole::Callee };
+        let mut leg = Leg::new(session, contact.hop, stream, role, username.into(), self.time(cx.now));
         leg.record.sip_call_id = cx.core.endpoint.call_id(session).unwrap_or_default().to_string();
         Some(cx.core.index.add_leg(self, leg))
     }

@@ -53,8 +53,8 @@ impl Call {
 
     /// Journal an emergency call, before anything can fail.
     pub(crate) fn tell_of_emergency(&self, cx: &mut Cx<'_>) {
-        if let Some(call) = Some(self).filter(|call| call.help) {
-            let note = CallEvent::Emergency { call: call.record.id.clone(), at: call.time(cx.now) };
+        if self.help {
+            let note = CallEvent::Emergency { call: self.record.id.clone(), at: self.time(cx.now) };
             cx.out.push(Output::Journal(Record::Noted(note)));
         }
     }

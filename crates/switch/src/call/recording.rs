@@ -187,10 +187,10 @@ impl Call {
 
     /// Stop the recording as failed because a party refused to change to G.711. `false` when the call is not being recorded.
     pub(crate) fn recording_codec_failed(&mut self, cx: &mut Cx<'_>) -> bool {
-        let Some(call) = Some(&*self).filter(|call| call.unrecordable().next().is_some()) else {
+        if self.unrecordable().next().is_none() {
             return false;
-        };
-        let Some((recording, active)) = cx.core.recordings.of_call(&call.record.id) else { return false };
+        }
+        let Some((recording, active)) = cx.core.recordings.of_call(&self.record.id) else { return false };
         if active.row.ended_at.is_some() {
             return false;
         }

@@ -199,12 +199,10 @@ impl Call {
 
     /// Cancel all ringing legs and outbound attempts, the follow-me and the timer.
     pub(crate) fn stop_ringing(&mut self, cx: &mut Cx<'_>, cause: Cause) {
-        let call = &mut *self;
-        call.routing.ring_sequence = None;
-        let ringing_aors = std::mem::take(&mut call.routing.ringing_aors);
-        cx.core.index.part(call, &ringing_aors);
-        let call = &*self;
-        let ringing: Vec<usize> = call.ringing().collect();
+        self.routing.ring_sequence = None;
+        let ringing_aors = std::mem::take(&mut self.routing.ringing_aors);
+        cx.core.index.part(self, &ringing_aors);
+        let ringing: Vec<usize> = self.ringing().collect();
         for index in ringing {
             self.cancel_leg(cx, index, cause);
         }
@@ -225,10 +223,10 @@ impl Call {
     /// A device responded with 3xx. A contact that is a tel URI or a SIP URI of our own domain becomes the diversion target of the extension; the
     /// call is diverted once no other device rings. 3xx is ignored during follow-me.
     pub(crate) fn on_redirect_response(&mut self, cx: &mut Cx<'_>, index: usize, response: &Message) {
-        let Some(call) = Some(&*self).filter(|call| call.routing.ring_sequence.is_none()) else {
+        if self.routing.ring_sequence.is_some() {
             return;
-        };
-        let Some(leg) = call.leg(index) else { return };
+        }
+        let Some(leg) = self.leg(index) else { return };
         let Ok(sip::Contacts::List(contacts)) = response.contacts() else { return };
         let target = contacts.iter().find_map(|contact| {
             let ours = match contact.uri.scheme() {

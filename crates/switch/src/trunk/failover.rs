@@ -48,15 +48,17 @@ fn q850_cause(response: &Message) -> Option<Cause> {
 impl Call {
     /// Timer of an outbound attempt: DNS time-out, end of pacing, or no response from the called host.
     pub(crate) fn attempt_waited(&mut self, cx: &mut Cx<'_>, attempt: u64) {
-        let Some(call) = Some(&*self).filter(|call| call.phase.is_dialling()) else { return };
-        let Some(way) = call.outbound.waiting(attempt) else { return };
+        if !self.phase.is_dialling() {
+            return;
+        }
+        let Some(way) = self.outbound.waiting(attempt) else { return };
         let id = way.id;
         match &way.stage {
             AttemptState::Choosing => {}
             AttemptState::Resolving | AttemptState::Paced => self.continue_attempt(cx, id),
             AttemptState::Calling { leg, spot } => {
                 let (leg, spot) = (*leg, spot.clone());
-                let Some(session) = call.leg(leg).map(|leg| leg.session) else { return };
+                let Some(session) = self.leg(leg).map(|leg| leg.session) else { return };
                 if cx.core.endpoint.has_response(session) {
                     return;
                 }
@@ -81,10 +83,12 @@ impl Call {
 
     /// The DNS lookup of a host has completed.
     pub(crate) fn attempt_resolved(&mut self, cx: &mut Cx<'_>, attempt: u64, addresses: Vec<Candidate>) {
-        let Some(call) = Some(&mut *self).filter(|call| call.phase.is_dialling()) else { return };
+        if !self.phase.is_dialling() {
+            return;
+        }
         let waits = |way: &&OutboundAttempt| matches!(way.stage, AttemptState::Resolving);
-        let Some(id) = call.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };
-        let Some(mut way) = call.outbound.take(id) else { return };
+        let Some(id) = self.outbound.waiting(attempt).filter(waits).map(|way| way.id) else { return };
+        let Some(mut way) = self.outbound.take(id) else { return };
         self.found(&mut way, addresses);
         self.outbound.put(way);
         self.continue_attempt(cx, id);

@@ -22,12 +22,14 @@ impl Call {
     ) -> Option<usize> {
         let hop = cx.core.hop_to(spot.address)?;
         let settings = &spot.trunk.settings;
-        let call = Some(&*self).filter(|call| call.legs.len() < limits::LEGS_PER_CALL)?;
-        let way = call.outbound.get(id)?;
+        if self.legs.len() >= limits::LEGS_PER_CALL {
+            return None;
+        }
+        let way = self.outbound.get(id)?;
         let number = way.outside.to_carrier_format(cx.core.directory.rules(), &spot.trunk).ok()?;
-        let shown = cx.core.outbound_caller_id(call, way, &spot.trunk);
-        let (worker, max_forwards) = (call.worker(), call.hops_left);
-        let like = call.leg(0).and_then(|leg| leg.stream.theirs.clone());
+        let shown = cx.core.outbound_caller_id(self, way, &spot.trunk);
+        let (worker, max_forwards) = (self.worker(), self.hops_left);
+        let like = self.leg(0).and_then(|leg| leg.stream.theirs.clone());
         // With an outbound proxy the URIs still contain the carrier's host.
         let host = settings.hosts.iter().find(|host| **host == spot.host).or(settings.hosts.first())?;
         let uri = Uri::parse(host_uri(Some(&number), host).into()).ok()?;
@@ -41,7 +43,7 @@ impl Call {
         };
         let mut lines = Headers::new();
         // An emergency service always receives the caller number.
-        let hidden = call.routing.hidden && !way.outside.is_emergency;
+        let hidden = self.routing.hidden && !way.outside.is_emergency;
         let from = match &shown {
             Some(shown) => {
                 // The carrier is in the trust domain (RFC 3325 §7) and gets the number; `Privacy: id` forbids it to disclose it. The host is the
@@ -59,10 +61,10 @@ impl Call {
                 ANONYMOUS.to_owned()
             }
         };
-        if let Some(location) = call.location.as_ref().filter(|_| way.outside.is_emergency) {
+        if let Some(location) = self.location.as_ref().filter(|_| way.outside.is_emergency) {
             lines.extend(&location.headers);
         }
-        call.diversion_headers_for_trunk(
+        self.diversion_headers_for_trunk(
             &spot.trunk,
             way.step.as_ref(),
             &cx.core.config.domain,
@@ -85,7 +87,7 @@ impl Call {
             max_forwards,
         };
         stream.ours = Some(offer);
-        let location = call.location.as_ref().filter(|_| way.outside.is_emergency);
+        let location = self.location.as_ref().filter(|_| way.outside.is_emergency);
         let parts = location.map_or(&[][..], |location| location.parts.as_slice());
         let Some(session) = cx.core.endpoint.connect_with_parts(cx.now, connect, parts, &mut cx.core.sip_out)
         else {

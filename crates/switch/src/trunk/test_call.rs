@@ -46,10 +46,10 @@ impl Tests {
 impl Call {
     /// Record a response to a test call: its status, and the time to ringing or answer.
     pub(crate) fn test_hears(&mut self, cx: &mut Cx<'_>, status: u16) {
-        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
+        if !matches!(self.phase, Phase::TrunkTest) {
             return;
-        };
-        let Some((began, test)) = cx.core.trunks.tests.find(&call.record.id) else { return };
+        }
+        let Some((began, test)) = cx.core.trunks.tests.find(&self.record.id) else { return };
         if status > 100 {
             test.status = Some(status);
         }
@@ -73,12 +73,12 @@ impl Call {
 
     /// Store cause and trace of a test call that ends.
     pub(crate) fn test_ends(&mut self, cx: &mut Cx<'_>, cause: Cause) {
-        let Some(call) = Some(&*self).filter(|call| matches!(call.phase, Phase::TrunkTest)) else {
+        if !matches!(self.phase, Phase::TrunkTest) {
             return;
-        };
-        if let Some((_, test)) = cx.core.trunks.tests.find(&call.record.id) {
+        }
+        if let Some((_, test)) = cx.core.trunks.tests.find(&self.record.id) {
             test.cause = Some(cause);
-            test.trace.clone_from(&call.record.trace);
+            test.trace.clone_from(&self.record.trace);
         }
     }
 }

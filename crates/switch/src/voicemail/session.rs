@@ -118,8 +118,8 @@ impl Call {
     /// Start the mailbox menu: `*97` (the caller's mailbox) or `*98` (any mailbox).
     pub(crate) fn call_menu(&mut self, cx: &mut Cx<'_>, application: Application) {
         // An internal caller is authenticated; the caller number of an inbound call is not.
-        let own = Some(&*self).filter(|call| call.record.direction == CallDirection::Internal);
-        let party = own.and_then(|call| Some(call.legs.first()?.record.party.clone()));
+        let is_internal = self.record.direction == CallDirection::Internal;
+        let party = self.leg(0).filter(|_| is_internal).map(|leg| leg.record.party.clone());
         let own = party
             .filter(|_| application == Application::Voicemail)
             .and_then(|party| cx.core.extension_of(cx.core.directory.credential(&party)?).cloned());
