@@ -147,6 +147,10 @@ pub struct CallRecord {
     pub trace: Vec<TraceStep>,
     /// Legs, in the order in which they began.
     pub legs: Vec<LegRecord>,
+    /// Of a call in progress: the time of this copy, by the clock that the times above follow. It differs from the wall clock if that was set
+    /// during the call. `None` in what is stored.
+    #[serde(skip)]
+    pub as_of: Option<Timestamp>,
 }
 
 impl CallRecord {
@@ -160,6 +164,7 @@ impl CallRecord {
         at: Timestamp,
     ) -> CallRecord {
         CallRecord {
+            as_of: None,
             id,
             user,
             other_user: None,
@@ -177,8 +182,9 @@ impl CallRecord {
         }
     }
 
-    /// Seconds from answer to end, or to `now` while the call is up; 0 where it was not answered.
+    /// Seconds from answer to end, or to [`CallRecord::as_of`] (else `now`) while the call is up; 0 where it was not answered.
     pub fn duration_seconds(&self, now: Timestamp) -> u64 {
-        self.answered_at.map_or(0, |answered| self.ended_at.unwrap_or(now).since(answered).as_secs())
+        let end = self.ended_at.or(self.as_of).unwrap_or(now);
+        self.answered_at.map_or(0, |answered| end.since(answered).as_secs())
     }
 }

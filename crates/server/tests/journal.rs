@@ -77,6 +77,7 @@ fn unbound(username: &str) -> Record {
 
 fn call(id: &str, status: CallStatus) -> Box<CallRecord> {
     Box::new(CallRecord {
+        as_of: None,
         id: CallId::parse(id).unwrap(),
         user: UserId::parse("u").unwrap(),
         other_user: None,

@@ -60,6 +60,7 @@ fn ana() -> UserId {
 
 fn call(name: &str) -> CallRecord {
     CallRecord {
+        as_of: None,
         id: session(name),
         user: ana(),
         other_user: Some(UserId::parse("ben").unwrap()),

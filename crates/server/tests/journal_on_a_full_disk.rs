@@ -66,6 +66,7 @@ fn bound(n: usize) -> Record {
 
 fn closed(n: usize) -> Record {
     Record::CallClosed(Box::new(CallRecord {
+        as_of: None,
         id: CallId::parse(&format!("session_{n}")).unwrap(),
         user: UserId::parse("u").unwrap(),
         other_user: None,

@@ -84,6 +84,7 @@ fn records(n: usize) -> [Record; 3] {
     let id = CallId::parse(&format!("session_{n:08}")).unwrap();
     let trace = TraceStep { rule: "extension".into(), outcome: "1002 is an extension of somebody".into() };
     let call = CallRecord {
+        as_of: None,
         id: id.clone(),
         user: UserId::parse("ana").unwrap(),
         other_user: None,

@@ -83,6 +83,7 @@ fn indexed(number: &str) -> &str {
 pub(crate) fn read(row: &Row) -> Result<CallRecord, StoreError> {
     let mut row = Reader::new(&TABLE, row);
     Ok(CallRecord {
+        as_of: None,
         id: row.id()?,
         user: row.id()?,
         other_user: row.id_or_none()?,

@@ -45,6 +45,7 @@ pub struct FakeSwitchState {
 
 pub fn call_record(id: &str, user: &str, started: i64) -> CallRecord {
     CallRecord {
+        as_of: None,
         id: CallId::parse(id).unwrap(),
         user: UserId::parse(user).unwrap(),
         other_user: None,

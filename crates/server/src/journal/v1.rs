@@ -226,6 +226,7 @@ impl From<CallV1> for CallRecord {
     fn from(old: CallV1) -> CallRecord {
         let step = |step: TraceStepV1| TraceStep { rule: step.rule, outcome: step.outcome };
         CallRecord {
+            as_of: None,
             id: old.id,
             user: old.user,
             other_user: old.other_user,

@@ -49,6 +49,7 @@ impl Calls {
     /// Records of the calls that are not released, newest first: those after the position `after`, at most `limit` (and [`limits::CALLS_LISTED`]).
     pub(crate) fn list(
         &self,
+        now: Now,
         index: &CallIndex,
         of: &CallsOf,
         after: Option<&CallPlace>,
@@ -57,7 +58,7 @@ impl Calls {
         let limit = limit.min(limits::CALLS_LISTED);
         let record = |key: CallKey| {
             self.steps.set(self.steps.get() + 1);
-            Some(self.get(key)?.cdr())
+            Some(self.get(key)?.live_record(now))
         };
         match of {
             CallsOf::Everybody => index.all(after).take(limit).filter_map(record).collect(),

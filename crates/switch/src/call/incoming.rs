@@ -107,6 +107,7 @@ impl Core {
         trace: Vec<TraceStep>,
     ) -> CallRecord {
         CallRecord {
+            as_of: None,
             id: model::CallId::new(now, &mut self.rng),
             user: caller.user.clone(),
             other_user: self.owner_of(route),

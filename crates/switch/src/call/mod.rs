@@ -259,6 +259,12 @@ impl Call {
         CallRecord { legs: self.legs.iter().map(|leg| leg.record.clone()).collect(), ..self.record.clone() }
     }
 
+    /// The record of a call in progress, for the API: with the time of the copy.
+    pub(crate) fn live_record(&self, now: Now) -> CallRecord {
+        let as_of = self.record.ended_at.is_none().then(|| self.time(now));
+        CallRecord { as_of, ..self.cdr() }
+    }
+
     /// Whether one of its open streams is on this media worker.
     pub(crate) fn is_on(&self, worker: u8) -> bool {
         self.legs.iter().any(|leg| leg.stream.port.worker == worker && !leg.stream.closed)

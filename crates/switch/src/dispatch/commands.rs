@@ -74,7 +74,7 @@ impl Switch {
                 self.on_call(now, key, out, |call, cx| call.set_timer(cx, now.instant + PATIENCE));
             }
         }
-        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.live_record(now)))
     }
 
     fn begin_announcement(
@@ -88,6 +88,7 @@ impl Switch {
     ) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let record = CallRecord {
+            as_of: None,
             id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng)),
             user: wish.user.clone(),
             other_user: self.core.owner_of(&route),
@@ -119,7 +120,7 @@ impl Switch {
             return Reply::Refused(Cause::Draining);
         }
         if let Some(call) = wish.planned.as_ref().and_then(|planned| self.core.index.find(&planned.call)) {
-            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.cdr()));
+            return self.calls.get(call).map_or(Reply::Unknown, |call| Reply::Call(call.live_record(now)));
         }
         if let Some((what, into_box)) = announcement(&wish) {
             return self.announce(now, &wish, &what, into_box, out);
@@ -152,7 +153,7 @@ impl Switch {
         if let Some(device) = device {
             self.on_call(now, key, out, |call, cx| call.ring_device(cx, &device));
         }
-        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.cdr()))
+        self.calls.get(key).map_or(Reply::Refused(Cause::Internal), |call| Reply::Call(call.live_record(now)))
     }
 
     /// Insert a call without legs that waits for a device of the caller to register.
@@ -167,6 +168,7 @@ impl Switch {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng));
         let record = CallRecord {
+            as_of: None,
             id,
             user: wish.user.clone(),
             other_user: self.core.owner_of(route),
@@ -225,10 +227,10 @@ impl Switch {
             }
             Command::Show { call } => {
                 let found = self.core.index.find(&call).and_then(|key| self.calls.get(key));
-                found.map_or(Reply::Unknown, |call| Reply::Call(call.cdr()))
+                found.map_or(Reply::Unknown, |call| Reply::Call(call.live_record(now)))
             }
             Command::Calls { of, after, limit } => {
-                Reply::Calls(self.calls.list(&self.core.index, &of, after.as_ref(), limit))
+                Reply::Calls(self.calls.list(now, &self.core.index, &of, after.as_ref(), limit))
             }
             Command::Up { mut calls } => {
                 calls.retain(|call| {

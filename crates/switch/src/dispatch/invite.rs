@@ -187,6 +187,7 @@ impl Switch {
         let from_number =
             DialledNumber::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
         let record = CallRecord {
+            as_of: None,
             id: model::CallId::new(now, &mut self.core.rng),
             user: extension.user.clone(),
             other_user: None,

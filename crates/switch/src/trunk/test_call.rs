@@ -114,6 +114,7 @@ impl Core {
         let did = trunk.settings.dids.first().map(|did| &did.number);
         let own = trunk.settings.caller_number.as_ref().or(did);
         CallRecord {
+            as_of: None,
             id: CallId::new(now, &mut self.rng),
             user,
             other_user: None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use centralita_switch::{CallsOf, Command, Reply};
 use model::CallStatus;
 use model::journal::{CallEvent, Record};
 
@@ -31,6 +32,9 @@ fn a_clock_change_does_not_alter_the_duration_of_a_call() {
         pbx.wall_offset -= 2 * step;
         pbx.advance(Duration::from_secs(2));
         pbx.received(&benito);
+        let all = Command::Calls { of: CallsOf::Everybody, after: None, limit: 1 };
+        let Reply::Calls(calls) = pbx.command(all) else { panic!() };
+        assert_eq!(calls[0].duration_seconds(pbx.now().wall), 3, "while it is up");
         pbx.in_dialog_request(&mut caller, "BYE", "", None);
         let bye = pbx.last(&benito);
         pbx.respond(&callee, &bye, 200, "", None);

@@ -161,6 +161,7 @@ impl SimCall {
 
     fn record(&self, id: &CallId, at: Instant) -> CallRecord {
         let mut record = CallRecord {
+            as_of: None,
             id: id.clone(),
             user: UserId::parse("ana").unwrap(),
             other_user: None,
