@@ -107,21 +107,17 @@ impl Core {
         trace: Vec<TraceStep>,
     ) -> CallRecord {
         CallRecord {
-            as_of: None,
-            id: model::CallId::new(now, &mut self.rng),
-            user: caller.user.clone(),
             other_user: self.owner_of(route),
-            direction: CallDirection::Internal,
             status: CallStatus::Ringing,
-            from_number: self.number_of(caller),
-            to_number: dialled,
-            device: None,
-            started_at: now.wall,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
             trace,
-            legs: Vec::new(),
+            ..CallRecord::new(
+                model::CallId::new(now, &mut self.rng),
+                caller.user.clone(),
+                CallDirection::Internal,
+                self.number_of(caller),
+                dialled,
+                now.wall,
+            )
         }
     }
 

@@ -111,19 +111,7 @@ impl Leg {
         party: String,
         at: Timestamp,
     ) -> Leg {
-        let record = LegRecord {
-            role,
-            party,
-            address: Some(hop.remote),
-            sip_call_id: String::new(),
-            started_at: at,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
-            sip_status: None,
-            codec: None,
-            quality: None,
-        };
+        let record = LegRecord { address: Some(hop.remote), ..LegRecord::new(role, party, at) };
         Leg { session, hop, state: LegState::Trying, stream, record, asking: PendingReinvite::No }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::Now;
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{
-    Announcement, CallDirection, CallId, CallRecord, CallStatus, Cause, DialPermissions, Extension,
+    Announcement, CallDirection, CallId, CallRecord, Cause, DialPermissions, Extension,
     TraceStep, TrunkId,
 };
 
@@ -88,21 +88,16 @@ impl Switch {
     ) -> CallKey {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let record = CallRecord {
-            as_of: None,
-            id: planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng)),
-            user: wish.user.clone(),
             other_user: self.core.owner_of(&route),
-            direction: CallDirection::Internal,
-            status: CallStatus::Queued,
-            from_number: extension.number.to_string(),
-            to_number: wish.to.clone(),
-            device: None,
-            started_at: now.wall,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
             trace,
-            legs: Vec::new(),
+            ..CallRecord::new(
+                planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng)),
+                wish.user.clone(),
+                CallDirection::Internal,
+                extension.number.to_string(),
+                wish.to.clone(),
+                now.wall,
+            )
         };
         self.calls.insert(
             now,
@@ -168,24 +163,20 @@ impl Switch {
         let planned = wish.planned.as_ref().map(|planned| planned.call.clone());
         let id = planned.unwrap_or_else(|| model::CallId::new(now, &mut self.core.rng));
         let record = CallRecord {
-            as_of: None,
-            id,
-            user: wish.user.clone(),
             other_user: self.core.owner_of(route),
-            direction: CallDirection::Internal,
-            status: CallStatus::Queued,
-            from_number: self.core.shown_number(&wish),
-            to_number: wish.to.clone(),
             device: self
                 .core
                 .device_for(now, &wish, route, DeviceFilter::All)
                 .map(|device| device.username.to_string()),
-            started_at: now.wall,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
             trace,
-            legs: Vec::new(),
+            ..CallRecord::new(
+                id,
+                wish.user.clone(),
+                CallDirection::Internal,
+                self.core.shown_number(&wish),
+                wish.to.clone(),
+                now.wall,
+            )
         };
         let patience = wish.ring_timeout;
         let device = wish.device.as_deref().and_then(|device| self.core.directory.credential(device));

@@ -187,21 +187,16 @@ impl Switch {
         let from_number =
             DialledNumber::parse(&from).map_or("anonymous".into(), |number| number.as_str().to_owned());
         let record = CallRecord {
-            as_of: None,
-            id: model::CallId::new(now, &mut self.core.rng),
-            user: extension.user.clone(),
-            other_user: None,
-            direction: CallDirection::Inbound,
             status: CallStatus::Ringing,
-            from_number,
-            to_number: if registered { to } else { dialled },
-            device: None,
-            started_at: now.wall,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
             trace,
-            legs: Vec::new(),
+            ..CallRecord::new(
+                model::CallId::new(now, &mut self.core.rng),
+                extension.user.clone(),
+                CallDirection::Inbound,
+                from_number,
+                if registered { to } else { dialled },
+                now.wall,
+            )
         };
         let caller = Caller {
             role: LegRole::Trunk,

@@ -114,21 +114,16 @@ impl Core {
         let did = trunk.settings.dids.first().map(|did| &did.number);
         let own = trunk.settings.caller_number.as_ref().or(did);
         CallRecord {
-            as_of: None,
-            id: CallId::new(now, &mut self.rng),
-            user,
-            other_user: None,
-            direction: CallDirection::Outbound,
             status: CallStatus::Ringing,
-            from_number: own.map(ToString::to_string).unwrap_or_default(),
-            to_number: number.to_owned(),
-            device: None,
-            started_at: now.wall,
-            answered_at: None,
-            ended_at: None,
-            cause: None,
             trace,
-            legs: Vec::new(),
+            ..CallRecord::new(
+                CallId::new(now, &mut self.rng),
+                user,
+                CallDirection::Outbound,
+                own.map(ToString::to_string).unwrap_or_default(),
+                number.to_owned(),
+                now.wall,
+            )
         }
     }
 
