@@ -12,9 +12,8 @@ use sip::digest::{self, Algorithm, Credentials, Freshness, Ha1, Nonces};
 use sip::{HeaderName, Headers, Incoming, Uri};
 
 use crate::guard::{Guard, Report, harmless};
-use crate::limits;
 use crate::location::Location;
-use crate::{Ban, Config};
+use crate::{Ban, Config, limits};
 
 /// Result of checking a request's Authorization header.
 #[derive(Debug)]

@@ -8,15 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
-
 use media::{MediaCommand, PlayId};
 use model::dialplan::{self, Application, CallOrigin, DialContext, Route};
 use model::{CallId, Cause, Credential, DialledNumber, Extension, ExtensionId, TraceStep, policy};
 
 use crate::Output;
-use crate::call::{LegState, Phase};
+use crate::call::{Call, LegState, Phase};
+use crate::core::{Core, Cx};
 
 /// Timeout for [`crate::Input::SettingChanged`].
 const PATIENCE: Duration = Duration::from_secs(5);

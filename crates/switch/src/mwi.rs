@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::{Core, Cx};
-
 use base::{KeyedHash, KeyedMap, Now, Rng};
 use bytes::Bytes;
 use model::voicemail::Count;
@@ -18,6 +16,7 @@ use model::{Cause, Extension, ExtensionId};
 use sip::{HeaderName, Incoming, Method, Request, RequestId, SubscriptionEvent, SubscriptionId, Target, Uri};
 
 use crate::auth::canonical;
+use crate::core::{Core, Cx};
 use crate::limits;
 use crate::location::Contact;
 use crate::out_of_dialog::Rejection;

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::core::Core;
-
 use base::Now;
 use model::{Cause, Credential, Language};
 use sip::{Headers, Incoming, Reply};
 
 use crate::auth::Verdict;
+use crate::core::Core;
 
 /// A refusal with a reason: operators complain most about a bare 403.
 #[derive(Clone, Debug)]

@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::core::Core;
-
 use base::Now;
 use model::Credential;
 use model::journal::Record;
 use sip::{Contacts, HeaderName, Incoming, NameAddr, Reply, Scheme, Uri};
 
 use crate::auth::canonical;
+use crate::core::Core;
 use crate::location::{Contact, Instance};
 use crate::out_of_dialog::Rejection;
 use crate::{JournalRoom, limits};

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::Core;
-
 use base::{Now, Timestamp};
 use model::journal::{Binding, CallEvent, DialogSnapshot, OutboundCallTime, Record};
 use model::{CallRecord, CallStatus, Cause};
 use sip::{Flow, Hop};
 
+use crate::core::Core;
 use crate::location::{Contact, transport_of};
 use crate::out_of_dialog::reason_line;
 use crate::{OpenCall, Output};

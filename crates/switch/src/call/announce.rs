@@ -8,8 +8,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::{Core, Cx};
-
 use base::Timestamp;
 use media::sdp::{Direction, LocalMedia};
 use media::{MediaCommand, PlayId, StreamId};
@@ -17,6 +15,7 @@ use model::{Cause, Extension, LegRole, MessageId, MessageState, VoicemailMessage
 use sip::{Flow, Hop, SessionId, Transport};
 
 use super::{Call, Leg, LegState, Phase, Stream};
+use crate::core::{Core, Cx};
 use crate::ports::Port;
 use crate::voicemail::{Clip, Prompt, VoicemailEffect};
 use crate::{Output, State};

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use bytes::Bytes;
 use media::{Source, Tone};
 use model::journal::{CallEvent, DialogSnapshot, Record};
@@ -12,6 +9,8 @@ use model::{CallDirection, CallStatus, Cause, LegRole};
 
 use super::{LegState, Phase};
 use crate::Output;
+use crate::call::Call;
+use crate::core::Cx;
 use crate::location::transport_number;
 
 impl Call {

@@ -3,9 +3,8 @@
 use model::Cause;
 use sip::Termination;
 
-use crate::core::Cx;
-
 use super::{Call, LegState, PendingReinvite, Phase};
+use crate::core::Cx;
 use crate::limits;
 
 /// Content types of the INFO requests that are relayed to the other party.

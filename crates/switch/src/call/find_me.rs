@@ -5,15 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use base::Instant;
 use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Cause, Extension, FollowMe, FollowMode, FollowStep};
 
 use super::LegState;
 use super::diversion::{Diversion, DiversionReason};
+use crate::call::Call;
+use crate::core::Cx;
 use crate::trunk::AttemptId;
 
 /// A follow-me in progress.

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use base::Instant;
 use model::{Cause, TraceStep};
 
 use super::{LegState, Phase};
+use crate::call::Call;
+use crate::core::Cx;
 use crate::limits;
 use crate::location::Contact;
 

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use model::{Cause, LegRole, TraceStep};
 use sip::{Headers, InviteParams, Target};
 
 use super::diversion::Diversion;
 use super::{Leg, LegState, Phase};
+use crate::call::Call;
+use crate::core::Cx;
 use crate::location::Contact;
 use crate::{Output, limits};
 

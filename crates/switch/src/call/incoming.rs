@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::core::{Core, Cx};
-
 use base::Now;
 use model::dialplan::Route;
 use model::journal::{CallEvent, Record};
@@ -13,6 +11,7 @@ use model::{
 };
 
 use super::Call;
+use crate::core::{Core, Cx};
 use crate::out_of_dialog::Rejection;
 use crate::{JournalRoom, Output, State, limits};
 
@@ -31,7 +30,7 @@ pub(crate) struct Caller {
     /// Codecs that may be negotiated with the caller; empty: all.
     pub(crate) codecs: Vec<String>,
     /// Emergency call.
-    pub(crate) help: bool,
+    pub(crate) is_emergency: bool,
     /// The caller withholds its number.
     pub(crate) hidden: bool,
 }
@@ -53,7 +52,7 @@ impl Call {
 
     /// Journal an emergency call, before anything can fail.
     pub(crate) fn tell_of_emergency(&self, cx: &mut Cx<'_>) {
-        if self.help {
+        if self.is_emergency {
             let note = CallEvent::Emergency { call: self.record.id.clone(), at: self.time(cx.now) };
             cx.out.push(Output::Journal(Record::Noted(note)));
         }
@@ -66,22 +65,23 @@ impl Call {
 
 impl Core {
     /// Whether a dialled string is an emergency number, and not a user name.
-    pub(crate) fn calls_for_help(&self, dialled: &str) -> bool {
-        let help = |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
-        DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| help(&number))
+    pub(crate) fn is_emergency_number(&self, dialled: &str) -> bool {
+        let is_emergency =
+            |number: &DialledNumber| policy::emergency(self.directory.rules(), number).is_some();
+        DialledNumber::parse(&policy::normalise(dialled)).is_ok_and(|number| is_emergency(&number))
             && self.directory.credential(dialled).is_none()
     }
 
     /// Whether this user may start one more call. An emergency call is subject to no limit, and is admitted while the switch is draining.
-    pub(crate) fn admit(&self, caller: &Credential, help: bool) -> Result<(), Rejection> {
-        let open = self.state == State::Running || help && self.state == State::Draining;
+    pub(crate) fn admit(&self, caller: &Credential, is_emergency: bool) -> Result<(), Rejection> {
+        let open = self.state == State::Running || is_emergency && self.state == State::Draining;
         if !open {
             return Err(Rejection::cause(Cause::Draining));
         }
         if !self.directory.is_allowed(caller) {
             return Err(Rejection::cause(Cause::Inactive).with_status(403));
         }
-        if help {
+        if is_emergency {
             return Ok(());
         }
         self.has_room(&caller.user).map_err(Rejection::cause)

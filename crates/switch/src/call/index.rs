@@ -94,7 +94,7 @@ impl CallIndex {
     /// Add a new call to the indices and charge it to its user; an emergency call is not charged.
     pub(super) fn insert(&mut self, call: &Call) {
         let key = call.key;
-        if !call.help {
+        if !call.is_emergency {
             *self.per_user.entry(call.record.user.clone()).or_default() += 1;
         }
         self.live += 1;
@@ -122,7 +122,7 @@ impl CallIndex {
             self.remove_party(key, &party);
         }
         self.live -= 1;
-        let own = (!call.help).then_some(&call.record.user);
+        let own = (!call.is_emergency).then_some(&call.record.user);
         for user in call.routing.charged_users.iter().chain(own) {
             if let Some(count) = self.per_user.get_mut(user) {
                 *count -= 1;

@@ -6,10 +6,9 @@ use model::Quality;
 use model::dialplan::Application;
 use sip::Hop;
 
+use super::{LegState, Phase, Stream};
 use crate::call::Call;
 use crate::core::{Core, Cx};
-
-use super::{LegState, Phase, Stream};
 use crate::ports::Port;
 use crate::{HoldTreatment, Output};
 

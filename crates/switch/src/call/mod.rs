@@ -208,7 +208,7 @@ pub(crate) struct Call {
     /// The trunk it came in on, one channel of which it occupies.
     pub(crate) channel: Option<TrunkId>,
     /// Emergency call: not counted, and no limit applies to it.
-    pub(crate) help: bool,
+    pub(crate) is_emergency: bool,
     /// Location of an emergency caller as sent by its phone; forwarded to the trunk.
     pub(crate) location: Option<Box<Location>>,
     /// Its routing state.
@@ -235,7 +235,7 @@ impl Call {
             best_cause: None,
             outbound: OutboundAttempts::default(),
             channel: None,
-            help: false,
+            is_emergency: false,
             location: None,
             routing: routing::Routing::default(),
             announcement: None,

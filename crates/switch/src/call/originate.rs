@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::{Core, Cx};
-
 use base::Now;
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{Action, Announcement, CallStatus, Cause, Credential, DialPermissions, TraceStep};
@@ -12,6 +10,7 @@ use model::{Action, Announcement, CallStatus, Cause, Credential, DialPermissions
 use super::fork::InviteIdentity;
 use super::{Call, Phase};
 use crate::Originate;
+use crate::core::{Core, Cx};
 
 /// The devices that [`Core::device_for`] considers.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,9 @@ use base::Now;
 use model::journal::{CallEvent, Record};
 use model::{Cause, LegRole, UserId};
 
-use crate::core::{Core, Cx};
-
 use super::{Call, CallKey};
 use crate::Output;
+use crate::core::{Core, Cx};
 
 impl Call {
     /// The user that an outbound attempt is billed to: the owner of the extension that forwarded the call, otherwise the user of the call.
@@ -44,7 +43,7 @@ impl Call {
         let leaves =
             self.legs.get(index).map(|leg| &leg.record).is_some_and(|leg| leg.role == LegRole::Trunk)
                 && index > 0;
-        if !leaves || self.help {
+        if !leaves || self.is_emergency {
             return;
         }
         let time = cx.core.usage.begins(cx.now, self.key, self.record.id.clone(), index, self.billed_user());

@@ -7,9 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
-
 use base::{Instant, Now, Timestamp};
 use media::sdp::Offer;
 use media::{FileFormat, FileResult, MediaCommand, PlayId, RecordingId as Number, StartRecording};
@@ -17,6 +14,8 @@ use model::journal::Record;
 use model::{CallId, Cause, Recording, RecordingFormat, RecordingId, RecordingState};
 
 use super::{Leg, Phase};
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use crate::limits::RECORDINGS;
 use crate::{Output, RecordingAction, RecordingView, Reply};
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use model::journal::Record;
 use model::{CallStatus, Cause};
 
 use super::Phase;
 use crate::Output;
+use crate::call::Call;
+use crate::core::Cx;
 
 /// How long the CDR waits for the reports of the media workers and for the responses to BYE.
 const REPORTS: Duration = Duration::from_secs(2);

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use media::sdp::{self, SessionDescription};
 
+use super::{PendingReinvite, Phase};
 use crate::call::Call;
 use crate::core::Cx;
-
-use super::{PendingReinvite, Phase};
 
 impl Call {
     /// A re-INVITE or UPDATE from the peer of a leg: with an offer, or without SDP (`None`), which requests an offer.

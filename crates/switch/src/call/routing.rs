@@ -3,9 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use media::{Source, Tone};
 use model::dialplan::{self, CallOrigin, DialContext, Route};
 use model::{Cause, Extension, ExtensionId, ForwardingMode, TraceStep, UserId};
@@ -14,6 +11,8 @@ use sip::{Message, Scheme};
 use super::diversion::{Diversion, DiversionReason};
 use super::find_me::RingSequence;
 use super::{LegState, Phase};
+use crate::call::Call;
+use crate::core::Cx;
 use crate::limits;
 use crate::switch::Switch;
 

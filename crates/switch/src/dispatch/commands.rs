@@ -5,8 +5,7 @@ use std::sync::Arc;
 use base::Now;
 use model::dialplan::{self, CallOrigin, Decision, DialContext, Route};
 use model::{
-    Announcement, CallDirection, CallId, CallRecord, Cause, DialPermissions, Extension,
-    TraceStep, TrunkId,
+    Announcement, CallDirection, CallId, CallRecord, Cause, DialPermissions, Extension, TraceStep, TrunkId,
 };
 
 use crate::backlog::Task;

@@ -30,8 +30,8 @@ impl Switch {
         let Read { dialled, route: feature, setting, hidden, trace: feature_trace } =
             self.core.read_feature(&caller, dialled);
         let hidden = hidden || wants_privacy(&request.message);
-        let help = self.core.calls_for_help(&dialled);
-        if let Err(refusal) = self.core.admit(&caller, help) {
+        let is_emergency = self.core.is_emergency_number(&dialled);
+        if let Err(refusal) = self.core.admit(&caller, is_emergency) {
             return self.core.reject(now, &request, &refusal);
         }
         let asker = DialContext {
@@ -62,7 +62,7 @@ impl Switch {
             aor: Some(crate::auth::canonical(&self.core.directory, &caller)),
             channel: None,
             codecs: Vec::new(),
-            help,
+            is_emergency,
             hidden,
         };
         self.start(now, request, caller, record, route, out);
@@ -121,8 +121,8 @@ impl Switch {
                 hops_left,
                 parties: caller.aor.into_iter().collect(),
                 channel: caller.channel,
-                help: caller.help,
-                location: caller.help.then(|| {
+                is_emergency: caller.is_emergency,
+                location: caller.is_emergency.then(|| {
                     Box::new(Location { parts: parts.map_or_else(|_| Vec::new(), |p| p.others), headers })
                 }),
                 routing: Routing {
@@ -205,7 +205,7 @@ impl Switch {
             extension: None,
             channel: Some(trunk.id.clone()),
             codecs: trunk.settings.codecs.clone(),
-            help: false,
+            is_emergency: false,
             hidden: wants_privacy(&request.message),
         };
         self.start(now, request, caller, record, route, out);

@@ -31,16 +31,16 @@ pub(super) enum Admission {
 
 impl Trunks {
     /// Allocate a channel and a start time for an outbound call. An emergency call (`help`) is always admitted at once, and is counted.
-    pub(super) fn admit(&mut self, now: Instant, trunk: &Trunk, help: bool) -> Admission {
+    pub(super) fn admit(&mut self, now: Instant, trunk: &Trunk, is_emergency: bool) -> Admission {
         let pace = self.paces.entry(trunk.id.clone()).or_default();
-        if trunk.settings.max_channels.is_some_and(|max| pace.channels >= max) && !help {
+        if trunk.settings.max_channels.is_some_and(|max| pace.channels >= max) && !is_emergency {
             return Admission::NoChannel;
         }
         let mut turn = now;
         if let Some(rate) = trunk.settings.calls_per_second {
             let span = Duration::from_micros(1_000_000 / u64::from(rate.max(1)));
             turn = pace.next.map_or(now, |next| next.max(now));
-            if help {
+            if is_emergency {
                 turn = now;
             } else if turn.since(now) > TRUNK_QUEUE {
                 return Admission::CpsExceeded;

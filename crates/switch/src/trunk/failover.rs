@@ -4,11 +4,10 @@ use model::Cause;
 use sip::resolve::Candidate;
 use sip::{HeaderName, Message, Termination};
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use super::health::retry_after;
 use super::outbound::{AttemptId, AttemptState, OutboundAttempt};
+use crate::call::Call;
+use crate::core::Cx;
 
 /// Meaning of a carrier's failure response for the outbound attempt.
 enum FailoverAction {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::core::Core;
-
 use base::{Instant, Now, Timestamp};
 use model::{Trunk, TrunkId};
 use sip::resolve::Candidate;
@@ -12,6 +10,7 @@ use sip::{HeaderName, Message, Method, Request, Target, Uri};
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks};
 use crate::Output;
+use crate::core::Core;
 
 /// Probe interval while all hosts are up.
 const INTERVAL: Duration = Duration::from_secs(10);

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::core::Core;
-
 use model::{Trunk, TrunkTransport};
 use sip::Hop;
 
 use super::transport;
 use crate::call::escaped;
+use crate::core::Core;
 
 impl Core {
     /// The enabled trunks with the transport of the hop whose `sources` contain its remote address, or whose registrar has that address,

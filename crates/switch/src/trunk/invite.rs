@@ -4,11 +4,10 @@ use model::{CallerId, LegRole, Trunk};
 use sip::digest::Account;
 use sip::{Headers, InviteParams, Target, Uri};
 
-use crate::core::{Core, Cx};
-
 use super::lookup::host_uri;
 use super::outbound::{AttemptId, GatewayTarget, OutboundAttempt};
 use crate::call::{ANONYMOUS, Call, Leg, escaped};
+use crate::core::{Core, Cx};
 use crate::{Output, limits};
 
 impl Call {

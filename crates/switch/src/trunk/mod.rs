@@ -1,7 +1,6 @@
 //! Trunks: DNS lookups, health, registration, admission and outbound attempts, with their timers. Each has its own file.
 
 pub(crate) mod admission;
-mod duty;
 mod failover;
 pub(crate) mod health;
 mod inbound;

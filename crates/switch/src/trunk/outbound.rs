@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::Cx;
-
 use model::trunk::OutboundRoute;
 use model::{CallDirection, Cause, Extension, TraceStep, Trunk, TrunkHost, TrunkId};
 use sip::resolve::Candidate;
 
 use super::admission::Admission;
 use super::{Alarm, Purpose, selection};
-use crate::call::{Diversion, Phase};
+use crate::call::{Call, Diversion, Phase};
+use crate::core::Cx;
 use crate::limits;
 
 /// A host without any response for this long counts as down, so that the second host responds within four seconds.

@@ -1,11 +1,11 @@
 //! Registration at a carrier (S119): register, refresh before expiry, back off after a failure, and unregister.
+//!
+//! It runs on one node of a cluster, selected by the shell. The other nodes place calls over the same trunks and probe hosts with OPTIONS.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-
-use crate::core::Core;
 
 use base::{Instant, Now};
 use model::{Trunk, TrunkHost, TrunkId};
@@ -17,6 +17,7 @@ use super::health::retry_after;
 use super::lookup::host_uri;
 use super::{Alarm, Asked, Purpose, Trunks, selection};
 use crate::Output;
+use crate::core::Core;
 
 /// First retry interval after a failure; it doubles with each further failure.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -94,6 +95,11 @@ fn granted(response: &Message, user: &str, local: SocketAddr) -> Option<u32> {
 }
 
 impl Core {
+    /// Stop registering. Existing registrations are left to expire, because another node may have registered the same account already.
+    pub(crate) fn suspend_trunk_registration(&mut self) {
+        self.config.register_trunks = false;
+    }
+
     /// Start a round of registration over the hosts of a trunk, beginning with the address that granted a registration still in force.
     pub(crate) fn register_at(&mut self, now: Now, id: &TrunkId, out: &mut Vec<Output>) {
         if !self.config.register_trunks {

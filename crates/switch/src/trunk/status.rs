@@ -3,10 +3,9 @@
 use base::Now;
 use model::TrunkId;
 
-use crate::core::Core;
-
 use super::health::Health;
 use super::registration::Stage;
+use crate::core::Core;
 use crate::{HealthState, TrunkHostStatus, TrunkRegistration, TrunkStatus};
 
 fn life(life: Health) -> HealthState {

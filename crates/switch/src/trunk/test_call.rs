@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::core::{Core, Cx};
-
 use base::{Instant, Now};
 use model::dialplan::Route;
 use model::trunk::{OutboundRoute, Trunk, TrunkReject};
@@ -13,6 +11,7 @@ use model::{CallDirection, CallId, CallRecord, CallStatus, Cause, TraceStep, Tru
 
 use crate::TestedCall;
 use crate::call::{Call, Phase};
+use crate::core::{Core, Cx};
 
 /// Number of results kept; the oldest is dropped.
 const KEPT: usize = 16;

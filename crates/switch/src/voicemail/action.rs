@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
-
 use base::Secret;
 use media::{MediaCommand, PlayId};
 use model::voicemail::Fact;
@@ -13,6 +10,8 @@ use model::{Cause, Extension, ExtensionNumber, MessageState};
 use super::prompt::Prompt;
 use super::session::{GRACE, Waiting};
 use super::{Audio, Clip, Entry, IvrAction, IvrEvent, VoicemailEffect};
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use crate::{Output, limits};
 
 impl Call {

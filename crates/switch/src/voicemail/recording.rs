@@ -4,14 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
-
 use media::{FileFormat, FileResult, MediaCommand, RecordingId, StartRecording};
 use model::voicemail::Fact;
 use model::{CallId, ExtensionId, MessageId, MessageState, UserId, VoicemailMessage};
 
 use super::{Recorded, Taken, VoicemailEffect, greeting_path, message_path};
+use crate::call::Call;
+use crate::core::{Core, Cx};
 use crate::{Output, limits};
 
 /// Object that a recording becomes, with its id or file name.

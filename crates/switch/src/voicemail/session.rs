@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Call;
-use crate::core::{Core, Cx};
-
 use base::Instant;
 use media::{DtmfMode, MediaCommand, PlayId, RecordingId, Source};
 use model::dialplan::Application;
@@ -15,7 +12,8 @@ use super::deposit::Deposit;
 use super::menu::Menu;
 use super::prompt::Prompt;
 use super::{IvrAction, IvrEvent};
-use crate::call::Phase;
+use crate::call::{Call, Phase};
+use crate::core::{Core, Cx};
 use crate::switch::Switch;
 use crate::{Output, limits};
 

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::core::Core;
-
 use base::Now;
 
+use crate::core::Core;
 use crate::{Output, Presence, Registration, RegistrationsOf, Reply, State, Status, limits};
 
 impl Core {
